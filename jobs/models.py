@@ -1,0 +1,314 @@
+"""Jobs and what belongs to them: columns and constraints. What changes a status is `jobs/lifecycle.py`, alone."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Status(models.TextChoices):
+    """Where a job is in its life. The last three are terminal: nothing but an operator's retry leaves them."""
+
+    QUEUED = "queued", "Queued"
+    """Waits: for its turn, a dependency or `available_at`. The dispatcher and a worker's claim move it on."""
+    RUNNING = "running", "Running"
+    """A worker holds its lease. The worker moves it on, or the reconciler when the lease expires."""
+    SUCCEEDED = "succeeded", "Succeeded"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+
+
+class Outcome(models.TextChoices):
+    """How one attempt ended."""
+
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Succeeded"
+    FAILED = "failed", "Failed"
+    TIMED_OUT = "timed_out", "Timed out"
+    CANCELLED = "cancelled", "Cancelled"
+    LOST = "lost", "Worker lost"
+
+
+class JobType(models.Model):
+    """A kind of job: which handler runs it, its defaults and its retry policy."""
+
+    name = models.CharField(primary_key=True, max_length=80)
+    enabled = models.BooleanField(default=True, db_default=True)
+    handler = models.CharField(max_length=200, help_text="Id of an installed handler, e.g. builtin:report.generate")
+    default_timeout_sec = models.PositiveSmallIntegerField(default=120, db_default=120)
+    default_max_attempts = models.PositiveSmallIntegerField(default=1, db_default=1)
+    retry_base_sec = models.FloatField(default=2.0, db_default=2.0, help_text="Wait before the second attempt")
+    retry_factor = models.FloatField(default=2.0, db_default=2.0, help_text="Each further wait is so many times longer")
+    retry_max_sec = models.FloatField(default=300.0, db_default=300.0, help_text="Longest wait between attempts")
+    retry_jitter = models.FloatField(
+        default=0.2, db_default=0.2, help_text="Share of the wait that is random, 0..1, so that retries do not march in step"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(default_timeout_sec__range=(1, 3600)), name="jobtype_timeout_is_1_to_3600_sec"),
+            models.CheckConstraint(condition=Q(default_max_attempts__range=(1, 10)), name="jobtype_attempts_are_1_to_10"),
+            models.CheckConstraint(
+                condition=Q(retry_base_sec__range=(0, 86400), retry_max_sec__range=(0, 86400))
+                & Q(retry_factor__range=(1, 100), retry_jitter__range=(0, 1)),
+                name="jobtype_retry_policy_is_in_bounds",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Job(models.Model):
+    """One piece of work. The first 15 fields are the v1 contract's, in its order; the others never leave the server."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    type = models.CharField(max_length=80)
+    queue = models.CharField(max_length=80, default="default")
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    priority = models.PositiveSmallIntegerField(default=5)
+    timeout_sec = models.PositiveSmallIntegerField()
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts claimed in this series")
+    max_attempts = models.PositiveSmallIntegerField()
+    callback_url = models.TextField(null=True, blank=True)  # noqa: DJ001 - the contract distinguishes null
+    tags = ArrayField(models.TextField(), default=list, blank=True)
+    input = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    result = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    error = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    fence = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Fencing number: attempts ever claimed. Only its holder may finish the attempt"
+    )
+    series = models.PositiveSmallIntegerField(default=1, db_default=1, help_text="1, and one more for each operator's retry")
+    worker_losses = models.PositiveSmallIntegerField(default=0, db_default=0)
+    available_at = models.DateTimeField(db_default=Now(), help_text="Not to be dispatched before; a retry's due time")
+    published_at = models.DateTimeField(null=True, blank=True, help_text="When put into its queue's window; null: not in it")
+    waiting_on = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Dependencies not yet succeeded")
+    has_dependants = models.BooleanField(default=False, db_default=False)
+    locked_by = models.CharField(max_length=120, default="", db_default="", blank=True, help_text="The worker that runs it")
+    node = models.UUIDField(null=True, blank=True, help_text="The worker process that runs it")
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    progress = models.JSONField(null=True, blank=True, help_text='{"fraction": 0..1, "message": str} of the running attempt')
+    created_by = models.CharField(max_length=160, default="", db_default="", blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="job_status_is_known"),
+            models.CheckConstraint(condition=Q(priority__range=(0, 10)), name="job_priority_is_0_to_10"),
+            models.CheckConstraint(condition=Q(timeout_sec__range=(1, 3600)), name="job_timeout_is_1_to_3600_sec"),
+            models.CheckConstraint(condition=Q(max_attempts__range=(1, 10)), name="job_max_attempts_are_1_to_10"),
+            models.CheckConstraint(
+                condition=Q(attempts__lte=models.F("max_attempts")), name="job_is_attempted_at_most_max_attempts_times"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=sorted(TERMINAL), finished_at__isnull=False)
+                | Q(status__in=[Status.QUEUED, Status.RUNNING], finished_at__isnull=True),
+                name="job_is_terminal_iff_finished_at",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=Status.RUNNING, lease_expires_at__isnull=False, started_at__isnull=False)
+                | (~Q(status=Status.RUNNING) & Q(lease_expires_at__isnull=True, node__isnull=True)),
+                name="job_is_running_iff_it_has_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(published_at__isnull=True) | Q(status=Status.QUEUED), name="job_is_published_only_while_queued"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.RUNNING) | Q(waiting_on=0), name="job_runs_only_without_open_dependencies"
+            ),
+        ]
+        indexes = [
+            # The dispatcher's order: what may be published next, a queue at a time.
+            models.Index(
+                "queue", models.F("priority").desc(), "created_at", "id",
+                condition=Q(status=Status.QUEUED, published_at__isnull=True, waiting_on=0), name="job_to_publish",
+            ),
+            models.Index(
+                fields=["queue", "published_at"], condition=Q(status=Status.QUEUED, published_at__isnull=False),
+                name="job_in_window",
+            ),
+            models.Index(fields=["lease_expires_at"], condition=Q(status=Status.RUNNING), name="job_leased"),
+            models.Index("-created_at", "-id", name="job_newest"),
+            models.Index("status", "-created_at", "-id", name="job_by_status"),
+            models.Index("queue", "-created_at", "-id", name="job_by_queue"),
+            models.Index("type", "-created_at", "-id", name="job_by_type"),
+            GinIndex(fields=["tags"], name="job_by_tag"),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}"
+
+
+class JobDependency(models.Model):
+    """`job` waits until `depends_on` has succeeded."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="dependencies")
+    depends_on = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="dependants")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "depends_on"], name="dependency_is_stated_once"),
+            models.CheckConstraint(condition=~Q(job=models.F("depends_on")), name="job_does_not_depend_on_itself"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} after {self.depends_on_id}"
+
+
+class JobLog(models.Model):
+    """One log line. Ids grow in commit order within a job, because each writer holds the job's row lock (live.py)."""
+
+    class Level(models.TextChoices):
+        DEBUG = "debug"
+        INFO = "info"
+        WARN = "warn"
+        ERROR = "error"
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="logs", db_index=False)
+    ts = models.DateTimeField(db_default=Now())
+    level = models.CharField(max_length=5, choices=Level, default=Level.INFO)
+    message = models.TextField()
+    meta = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["job", "id"], name="joblog_by_job")]
+        constraints = [
+            models.CheckConstraint(condition=Q(level__in=["debug", "info", "warn", "error"]), name="joblog_level_is_known")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.message}"
+
+
+class Attempt(models.Model):
+    """One try at a job. `number` is its fencing number, unique for ever; `ordinal` counts within its series."""
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="attempt_rows", db_index=False)
+    number = models.PositiveIntegerField()
+    series = models.PositiveSmallIntegerField()
+    ordinal = models.PositiveSmallIntegerField()
+    worker = models.CharField(max_length=120)
+    node = models.UUIDField(null=True, blank=True)
+    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.RUNNING)
+    error = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    waited_ms = models.PositiveBigIntegerField(help_text="From due to claimed")
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ran_ms = models.PositiveBigIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["job", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "number"], name="attempt_is_claimed_once"),
+            models.CheckConstraint(
+                condition=Q(outcome=Outcome.RUNNING, ended_at__isnull=True)
+                | (~Q(outcome=Outcome.RUNNING) & Q(ended_at__isnull=False, ran_ms__isnull=False)),
+                name="attempt_has_ended_iff_it_has_an_outcome",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}#{self.number}"
+
+
+class IdempotencyKey(models.Model):
+    """An Idempotency-Key, the fingerprint of the request it was used for, and the job that request made."""
+
+    digest = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of the key, which may be of any length")
+    fingerprint = models.CharField(max_length=64)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.digest[:12]} → {self.job_id}"
+
+
+class CallbackDelivery(models.Model):
+    """Outbox row: one callback to deliver for one end of a job (`series` tells ends apart)."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Pending"
+        DELIVERED = "delivered", "Delivered"
+        SKIPPED = "skipped", "Skipped by policy"
+        DEAD = "dead", "Dead: gave up"
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="callbacks")
+    series = models.PositiveSmallIntegerField()
+    url = models.TextField()
+    payload = models.JSONField(encoder=DjangoJSONEncoder)
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    tries = models.PositiveIntegerField(default=0, db_default=0)
+    next_try_at = models.DateTimeField(db_default=Now(), help_text="Also the claim: a deliverer pushes it into the future")
+    last_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    last_error = models.TextField(default="", db_default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "callback deliveries"
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "series"], name="job_calls_back_once_for_each_end"),
+            models.CheckConstraint(
+                condition=Q(state="delivered", delivered_at__isnull=False)
+                | (~Q(state="delivered") & Q(delivered_at__isnull=True)),
+                name="callback_is_delivered_iff_delivered_at",
+            ),
+        ]
+        indexes = [models.Index(fields=["next_try_at"], condition=Q(state="pending"), name="callback_due")]
+
+    def __str__(self) -> str:
+        return f"callback {self.id} of {self.job_id}"
+
+
+class Node(models.Model):
+    """A live process of the stack that says so every few seconds: a job worker, the system worker or beat."""
+
+    class Kind(models.TextChoices):
+        WORKER = "worker", "Job worker"
+        BEAT = "beat", "Beat and system worker"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    kind = models.CharField(max_length=6, choices=Kind)
+    name = models.CharField(max_length=120)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    pid_created_at = models.FloatField(help_text="The process's start (epoch s): tells a reused pid apart")
+    queues = ArrayField(models.CharField(max_length=80), default=list)
+    concurrency = models.PositiveIntegerField(default=0)
+    version = models.CharField(max_length=40)
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["kind", "name"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"

@@ -1,0 +1,60 @@
+"""The Celery application: how workers consume and what beat rings.
+
+Celery carries ids only. No results, no ETA messages, no retries of its own: a job's life is in Postgres.
+"""
+
+import os
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
+
+from rauskuclaw.config import load
+from rauskuclaw.wire import KEY_PREFIX, PRIORITIES, SYSTEM_QUEUE, job_queue
+
+CONFIG = load()
+_direct = Exchange("", type="direct")
+
+app = Celery("rauskuclaw")
+app.conf.update(
+    broker_url=CONFIG.redis_url.get_secret_value() if CONFIG.redis_url else "redis://127.0.0.1:1/0",
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "global_keyprefix": KEY_PREFIX,
+        "priority_steps": list(PRIORITIES),
+        "queue_order_strategy": "priority",
+        # Popping a message is the acknowledgement: no visibility timeout can ever run a job twice. A message lost
+        # between the pop and the claim is the reconciler's to find.
+        "ack_emulation": False,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    },
+    task_queues=[
+        Queue(name, _direct, routing_key=name)
+        for name in (SYSTEM_QUEUE, *(job_queue(queue) for queue in CONFIG.worker_queue_allowlist))
+    ],
+    task_create_missing_queues=False,
+    task_default_queue=SYSTEM_QUEUE,
+    task_default_exchange="",
+    task_default_exchange_type="direct",
+    task_default_routing_key=SYSTEM_QUEUE,
+    task_ignore_result=True,
+    task_store_errors_even_if_ignored=False,
+    task_acks_late=False,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    worker_send_task_events=False,
+    worker_enable_remote_control=False,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    timezone="UTC",
+    enable_utc=True,
+    beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
+    beat_max_loop_interval=1,
+)
+app.autodiscover_tasks()

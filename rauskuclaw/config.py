@@ -1,0 +1,394 @@
+"""Every setting an operator can make: the only reader of `os.environ` and of `rauskuclaw.json`.
+
+Precedence: environment variable (non-empty) > `rauskuclaw.json` > default; the two server addresses may also
+come from `VAR_DIR/run.env`, where `make up` writes them. Names and meanings follow the v1 contract, section 15.
+`docs/configuration.md` and `.env.example` are generated from this module (`manage.py docs`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from rauskuclaw.config_sources import ApiKeyEntry, ConfigError, SecretFiles, describe, parse_key_entries
+from rauskuclaw.config_sources import read_json_file, read_run_env
+from rauskuclaw.patterns import QUEUE
+
+__all__ = ["Config", "ConfigError", "load"]
+
+ROOT = Path(__file__).resolve().parent.parent
+MIN_KEY_LENGTH = 16
+PLACEHOLDER_KEYS = frozenset(
+    {"change-me-please", "change-me", "changeme", "your-api-key", "api-key", "apikey", "secret", "password", "test"}
+)
+
+
+def is_placeholder_key(key: str) -> bool:
+    """Whether `key` is one that documentation and templates show and that must never open a door."""
+    return key.strip().lower() in PLACEHOLDER_KEYS
+
+
+def _csv(value: object) -> object:
+    if isinstance(value, str):
+        value = value.split(",")
+    if isinstance(value, list | tuple):
+        return tuple(dict.fromkeys(str(item).strip() for item in value if str(item).strip()))
+    return value
+
+
+def _only_1(value: object) -> object:
+    return value.strip() == "1" if isinstance(value, str) else value
+
+
+def _1_true_or_yes(value: object) -> object:
+    return value.strip().lower() in {"1", "true", "yes"} if isinstance(value, str) else value
+
+
+Csv = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_csv)]
+Switch = Annotated[bool, BeforeValidator(_only_1)]
+HandlerSwitch = Annotated[bool, BeforeValidator(_1_true_or_yes)]
+Keys = Annotated[tuple[ApiKeyEntry, ...], NoDecode, BeforeValidator(parse_key_entries)]
+
+
+def setting(default: Any, env: str, doc: str, *, cfg: str = "", renamed_by: str = "", **limits: Any) -> Any:
+    """Declare a setting: its environment name, its meaning, its path in `rauskuclaw.json` and its bounds.
+
+    renamed_by: the JSON path that may hold another name for the environment variable (contract section 15, `*`).
+    """
+    extra = {"cfg": cfg, "renamed_by": renamed_by}
+    kind = "default_factory" if callable(default) else "default"
+    return Field(**{kind: default}, validation_alias=env, description=doc, json_schema_extra=extra, **limits)
+
+
+SECTIONS = {
+    "Web": "host",
+    "Data and servers": "var_dir",
+    "Access": "api_key",
+    "Jobs": "idempotency_ttl_sec",
+    "Worker": "worker_id",
+    "Callbacks": "callbacks_enabled",
+    "Handlers": "workspace_root",
+}
+"""Section of the generated reference → the first setting of it."""
+
+
+class Config(BaseSettings):
+    """The settings of one process, checked and frozen. Build it with `load()`."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, case_sensitive=True, frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    host: str = setting("127.0.0.1", "HOST", "Address the web server listens on.", cfg="api.host")
+    port: int = setting(3001, "PORT", "Port the web server listens on.", cfg="api.port", ge=1, le=65535)
+    allowed_hosts: Csv = setting(
+        (), "ALLOWED_HOSTS", "Host names the server answers to, besides loopback and HOST (comma-separated). `*` is any.",
+        cfg="api.allowed_hosts",
+    )  # fmt: skip
+    trusted_origins: Csv = setting(
+        (), "TRUSTED_ORIGINS", "Further origins (`https://jobs.example.org`) whose pages may use a session.",
+        cfg="api.trusted_origins",
+    )  # fmt: skip
+    trust_proxy: Switch = setting(
+        False, "TRUST_PROXY", "`1`: believe X-Forwarded-For and X-Forwarded-Proto. Only behind a proxy that sets them.",
+        cfg="api.trust_proxy",
+    )  # fmt: skip
+    max_body_bytes: int = setting(
+        1_048_576, "MAX_BODY_BYTES", "Largest request body, in bytes.", cfg="api.max_body_bytes", ge=1024, le=67_108_864
+    )
+    node_env: str = setting("production", "NODE_ENV", "`production` switches `/v1/dev/*` off.")
+    allow_dev_endpoints: Switch = setting(
+        False, "ALLOW_DEV_ENDPOINTS", "`1` switches `/v1/dev/*` on in production too."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
+        "INFO", "LOG_LEVEL", "How much the processes log.", cfg="log_level"
+    )
+
+    var_dir: Path = setting(ROOT / "var", "VAR_DIR", "Directory of the embedded servers' data, secrets and locks.")
+    database_url: SecretStr | None = setting(
+        None, "DATABASE_URL", "`postgresql://user:password@host:port/name` of your own Postgres (pgvector required)."
+        " Unset: `make up` runs an embedded one.",
+    )  # fmt: skip
+    redis_url: SecretStr | None = setting(
+        None, "REDIS_URL", "`redis://:password@host:port/0` of your own Redis or Valkey. Unset: an embedded one."
+    )
+    secret_key: SecretStr | None = setting(
+        None, "SECRET_KEY", "Signs sessions and stream tokens; the same on every web process."
+        " Unset: generated once in `VAR_DIR/secrets`.", min_length=32,
+    )  # fmt: skip
+
+    api_key: SecretStr | None = setting(None, "API_KEY", "One admin key. Ignored when API_KEYS_JSON holds any.")
+    api_keys: Keys = setting(
+        (), "API_KEYS_JSON", 'Keys as JSON: `[{"key","name"?,"role"?: "admin"|"read","sse"?,"queue_allowlist"?}]`.',
+        cfg="api.auth.keys",
+    )  # fmt: skip
+    api_auth_disabled: Switch = setting(
+        False, "API_AUTH_DISABLED", "`1`: everybody is admin. Only honoured while no key of any kind exists."
+    )
+    api_auth_required: bool = setting(
+        True, "API_AUTH_REQUIRED", "`false` in the file is API_AUTH_DISABLED for when that variable is unset.",
+        cfg="api.auth.required",
+    )  # fmt: skip
+    api_key_header: str = setting(
+        "x-api-key", "API_KEY_HEADER", "Header that carries the key.", cfg="api.auth.header",
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+    )  # fmt: skip
+    sse_api_key_param: str = setting(
+        "api_key", "SSE_API_KEY_PARAM", "Query parameter for a key, on the event stream only.",
+        cfg="api.sse.query_api_key_param", min_length=1,
+    )  # fmt: skip
+    sse_token_param: str = setting(
+        "stream_token", "SSE_TOKEN_PARAM", "Query parameter for a stream token.", cfg="api.sse.query_token_param",
+        min_length=1,
+    )  # fmt: skip
+    sse_token_ttl_sec: int = setting(
+        120,
+        "SSE_TOKEN_TTL_SEC",
+        "Life of a stream token, in seconds; clamped to 30..1800.",
+        cfg="api.sse.token_ttl_sec",
+    )
+    session_ttl_sec: int = setting(
+        43_200, "SESSION_TTL_SEC", "Life of a browser session, in seconds.", cfg="api.auth.session_ttl_sec",
+        ge=300, le=2_592_000,
+    )  # fmt: skip
+    rate_limit_per_min: int = setting(
+        0,
+        "API_RATE_LIMIT_PER_MIN",
+        "Requests a minute for each key; 0 is unlimited.",
+        cfg="api.rate_limit_per_min",
+        ge=0,
+    )
+    auth_failure_limit_per_min: int = setting(
+        60, "AUTH_FAILURE_LIMIT_PER_MIN", "Refused credentials a minute for each client address; 0 is unlimited.",
+        cfg="api.auth.failure_limit_per_min", ge=0,
+    )  # fmt: skip
+
+    idempotency_ttl_sec: int = setting(
+        86_400, "IDEMPOTENCY_TTL_SEC", "How long an Idempotency-Key is remembered, in seconds.",
+        cfg="jobs.idempotency_ttl_sec", ge=60,
+    )  # fmt: skip
+    dispatch_window_factor: int = setting(
+        2, "DISPATCH_WINDOW_FACTOR", "Published jobs a queue may hold for each worker process on it.",
+        cfg="jobs.dispatch_window_factor", ge=1, le=100,
+    )  # fmt: skip
+
+    worker_id: str = setting(
+        socket.gethostname, "WORKER_ID", "Name of this worker in logs and attempts; the host name by default.",
+        cfg="worker.id", renamed_by="worker.worker_id_env", min_length=1, max_length=120,
+    )  # fmt: skip
+    worker_queue_allowlist: Csv = setting(
+        ("default",), "WORKER_QUEUE_ALLOWLIST", "Queues this worker consumes (comma-separated), and no others.",
+        cfg="worker.queue.default_allowed", renamed_by="worker.queue.allowlist_env", min_length=1,
+    )  # fmt: skip
+    worker_concurrency: int = setting(
+        lambda: max(2, os.cpu_count() or 2), "WORKER_CONCURRENCY",
+        "Jobs a worker runs at once, each in a process of its own. Default: one a core, at least 2.",
+        cfg="worker.concurrency", ge=1, le=512,
+    )  # fmt: skip
+    lease_sec: int = setting(
+        15, "LEASE_SEC", "A running job whose worker is silent for this many seconds is taken from it.",
+        cfg="worker.lease_sec", ge=3, le=3600,
+    )  # fmt: skip
+    drain_sec: int = setting(
+        20, "DRAIN_SEC", "Seconds a stopping worker lets running jobs finish.", cfg="worker.drain_sec", ge=0, le=3600
+    )
+    worker_lost_limit: int = setting(
+        3, "WORKER_LOST_LIMIT", "A job that loses this many workers fails with WORKER_LOST.", cfg="worker.lost_limit",
+        ge=1, le=10,
+    )  # fmt: skip
+    hard_limit_grace_sec: float = setting(
+        2.0, "HARD_LIMIT_GRACE_SEC", "Seconds from a job's timeout to the kill of a handler that did not stop.",
+        cfg="worker.hard_limit_grace_sec", ge=0.5, le=300,
+    )  # fmt: skip
+
+    callbacks_enabled: bool = setting(
+        True, "CALLBACKS_ENABLED", "Whether callbacks are sent at all.", cfg="callbacks.enabled"
+    )
+    callback_allowlist: Csv = setting(
+        (), "CALLBACK_ALLOWLIST", "Hosts callbacks may go to (comma-separated; sub-domains included). A host named"
+        " here literally may have a private address.", cfg="callbacks.allowlist", renamed_by="callbacks.allowlist_env",
+    )  # fmt: skip
+    callback_when_allowlist_empty: Literal["allow_all", "deny_all"] = setting(
+        "deny_all", "CALLBACK_ALLOWLIST_BEHAVIOR_WHEN_EMPTY", "What an empty allowlist means.",
+        cfg="callbacks.allowlist_behavior_when_empty",
+    )  # fmt: skip
+    callback_signing_enabled: Switch = setting(
+        False, "CALLBACK_SIGNING_ENABLED", "`1`: sign each callback with HMAC-SHA256.", cfg="callbacks.signing.enabled"
+    )
+    callback_signing_secret: SecretStr | None = setting(
+        None, "CALLBACK_SIGNING_SECRET", "The signing secret. Signing without it sends nothing.",
+        renamed_by="callbacks.signing.secret_env",
+    )  # fmt: skip
+    callback_signing_tolerance_sec: int = setting(
+        300, "CALLBACK_SIGNING_TOLERANCE_SEC", "How old a signature the verification helper accepts, in seconds.",
+        cfg="callbacks.signing.tolerance_sec", ge=1,
+    )  # fmt: skip
+    callback_timeout_sec: float = setting(
+        10.0, "CALLBACK_TIMEOUT_SEC", "Longest wait for a callback's answer, in seconds.", cfg="callbacks.timeout_sec",
+        gt=0, le=120,
+    )  # fmt: skip
+    callback_max_age_sec: int = setting(
+        86_400, "CALLBACK_MAX_AGE_SEC", "A callback not delivered in this many seconds is dead.",
+        cfg="callbacks.max_age_sec", ge=1,
+    )  # fmt: skip
+
+    workspace_root: Path = setting(
+        ROOT / "var" / "workspace", "WORKSPACE_ROOT", "Directory handlers work in.", cfg="handlers.workspace_root"
+    )
+    deploy_target_allowlist: Csv = setting(
+        ("staging",), "DEPLOY_TARGET_ALLOWLIST", "Targets `deploy.run` may plan for (comma-separated).",
+        cfg="handlers.deploy.default_allowed_targets", renamed_by="handlers.deploy.target_allowlist_env",
+    )  # fmt: skip
+    tool_exec_enabled: HandlerSwitch = setting(
+        False, "TOOL_EXEC_ENABLED", "`1`: `tool.exec` may run the commands of its allowlist.",
+        cfg="handlers.exec.enabled", renamed_by="handlers.exec.enabled_env",
+    )  # fmt: skip
+    tool_exec_allowlist: Csv = setting(
+        (), "TOOL_EXEC_ALLOWLIST", "Commands `tool.exec` may run: absolute paths, or names found in /usr/local/bin,"
+        " /usr/bin and /bin.", cfg="handlers.exec.default_allowed_commands", renamed_by="handlers.exec.allowlist_env",
+    )  # fmt: skip
+    tool_exec_timeout_ms: int = setting(
+        10_000, "TOOL_EXEC_TIMEOUT_MS", "Time limit of one command, in milliseconds.",
+        cfg="handlers.exec.default_timeout_ms", renamed_by="handlers.exec.timeout_env", ge=100, le=120_000,
+    )  # fmt: skip
+    data_fetch_enabled: HandlerSwitch = setting(
+        False, "DATA_FETCH_ENABLED", "`1`: `data.fetch` may fetch from its allowlist.",
+        cfg="handlers.data_fetch.enabled", renamed_by="handlers.data_fetch.enabled_env",
+    )  # fmt: skip
+    data_fetch_allowlist: Csv = setting(
+        (), "DATA_FETCH_ALLOWLIST", "Domains `data.fetch` may fetch from (comma-separated; sub-domains included).",
+        cfg="handlers.data_fetch.default_allowed_domains", renamed_by="handlers.data_fetch.allowlist_env",
+    )  # fmt: skip
+    data_fetch_timeout_ms: int = setting(
+        8_000, "DATA_FETCH_TIMEOUT_MS", "Time limit of one fetch, in milliseconds.",
+        cfg="handlers.data_fetch.default_timeout_ms", renamed_by="handlers.data_fetch.timeout_env", ge=200, le=120_000,
+    )  # fmt: skip
+    data_fetch_max_bytes: int = setting(
+        65_536, "DATA_FETCH_MAX_BYTES", "Bytes of a body that one fetch keeps.",
+        cfg="handlers.data_fetch.default_max_bytes", renamed_by="handlers.data_fetch.max_bytes_env",
+        ge=512, le=1_048_576,
+    )  # fmt: skip
+    web_search_enabled: HandlerSwitch = setting(
+        False, "WEB_SEARCH_ENABLED", "`1`: `tools.web_search` may ask its provider.",
+        cfg="handlers.web_search.enabled", renamed_by="handlers.web_search.enabled_env",
+    )  # fmt: skip
+    web_search_provider: Literal["duckduckgo", "brave"] = setting(
+        "duckduckgo", "WEB_SEARCH_PROVIDER", "Search provider.", cfg="handlers.web_search.default_provider",
+        renamed_by="handlers.web_search.provider_env",
+    )  # fmt: skip
+    web_search_timeout_ms: int = setting(
+        8_000, "WEB_SEARCH_TIMEOUT_MS", "Time limit of one search, in milliseconds.",
+        cfg="handlers.web_search.default_timeout_ms", renamed_by="handlers.web_search.timeout_env", ge=200, le=120_000,
+    )  # fmt: skip
+    web_search_max_results: int = setting(
+        5, "WEB_SEARCH_MAX_RESULTS", "Results of one search.", cfg="handlers.web_search.default_max_results",
+        renamed_by="handlers.web_search.max_results_env", ge=1, le=20,
+    )  # fmt: skip
+    web_search_base_url: str = setting(
+        "https://api.duckduckgo.com", "WEB_SEARCH_BASE_URL", "Address of the DuckDuckGo API.",
+        cfg="handlers.web_search.base_url", renamed_by="handlers.web_search.base_url_env", pattern=r"^https?://\S+$",
+    )  # fmt: skip
+    web_search_brave_api_key: SecretStr | None = setting(
+        None, "WEB_SEARCH_BRAVE_API_KEY", "Key of the Brave search API.",
+        renamed_by="handlers.web_search.brave_api_key_env",
+    )  # fmt: skip
+    web_search_brave_endpoint: str = setting(
+        "https://api.search.brave.com/res/v1/web/search", "WEB_SEARCH_BRAVE_ENDPOINT", "Address of the Brave API.",
+        cfg="handlers.web_search.brave_endpoint", renamed_by="handlers.web_search.brave_endpoint_env",
+        pattern=r"^https?://\S+$",
+    )  # fmt: skip
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Strongest first. `NAME_FILE` may name a file that holds a secret; the arguments are the JSON file's values."""
+        return env_settings, SecretFiles(settings_cls), init_settings
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the web server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def auth_disabled(self) -> bool:
+        """Whether auth is switched off; honoured only while no key of any kind exists (contract 1.6)."""
+        return self.api_auth_disabled if "api_auth_disabled" in self.model_fields_set else not self.api_auth_required
+
+    @property
+    def key_entries(self) -> tuple[ApiKeyEntry, ...]:
+        """The configured keys: API_KEYS_JSON, else the file's list, else the legacy API_KEY as an admin."""
+        if self.api_keys or self.api_key is None:
+            return self.api_keys
+        return (ApiKeyEntry(key=self.api_key, name="legacy-api-key"),)
+
+
+def _cross_checks(config: Config) -> list[str]:
+    """Rules between settings, as sentences with the fix."""
+    problems = []
+    for entry in config.key_entries:
+        key = entry.key.get_secret_value()
+        if is_placeholder_key(key):
+            problems.append(f"The API key {entry.name!r} is a placeholder from the documentation: set one of your own.")
+        elif not config.is_loopback and len(key) < MIN_KEY_LENGTH:
+            problems.append(
+                f"HOST={config.host} can be reached from other machines, and the API key {entry.name!r} has fewer than"
+                f" {MIN_KEY_LENGTH} characters: use a longer key or HOST=127.0.0.1."
+            )
+    if config.auth_disabled and not config.is_loopback and not config.key_entries:
+        problems.append(
+            f"HOST={config.host} can be reached from other machines while API_AUTH_DISABLED=1 makes everybody admin:"
+            " set API_KEY or HOST=127.0.0.1."
+        )
+    problems += [
+        f"WORKER_QUEUE_ALLOWLIST: {name!r} is not a queue name; use 1 to 80 of a-z 0-9 . _ : -"
+        for name in config.worker_queue_allowlist
+        if not QUEUE.fullmatch(name)
+    ]
+    return problems
+
+
+@cache
+def load() -> Config:
+    """Read and check the configuration, once a process.
+
+    Raises ConfigError with every problem at once: unreadable or invalid JSON file, unknown keys in it, values out
+    of bounds, and rules between settings.
+    """
+    problems: list[str] = []
+    path = Path(os.environ.get("RAUSKUCLAW_CONFIG_PATH") or ROOT / "rauskuclaw.json")
+    from_file = read_json_file(path, Config, problems)
+    try:
+        config = Config(**from_file)
+    except ValidationError as error:
+        raise ConfigError(problems + describe(error, Config, from_file)) from None
+    problems += _cross_checks(config)
+    if problems:
+        raise ConfigError(problems)
+    var_dir = config.var_dir.expanduser().resolve()
+    found = read_run_env(var_dir / "run.env")
+    addresses = {name: SecretStr(url) for name, url in found.items() if getattr(config, name) is None}
+    return config.model_copy(update={"var_dir": var_dir, **addresses})
+
+
+def reload() -> Config:
+    """Read the configuration again: for the supervisor, after it has started the servers, and for tests."""
+    load.cache_clear()
+    return load()

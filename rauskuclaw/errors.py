@@ -1,0 +1,141 @@
+"""Every error code that a client, a job or an operator can meet. `docs/errors.md` is generated from this file.
+
+Codes are stable: clients branch on them. Sentences may change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REGISTRY: dict[str, Code] = {}
+
+
+@dataclass(frozen=True)
+class Code:
+    """One stable code.
+
+    status: the HTTP status it is answered with; None for codes that only appear in `job.error`, logs or `explain`.
+    retryable: for codes of a failed attempt, whether another attempt may succeed; None for the others.
+    """
+
+    name: str
+    status: int | None
+    meaning: str
+    remedy: str
+    retryable: bool | None = None
+
+    def __post_init__(self) -> None:
+        if REGISTRY.setdefault(self.name, self) != self:
+            raise ValueError(f"error code {self.name} is declared twice")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Problem(Exception):
+    """Something a caller did or met, told with a stable code, a message that says what to do, and optional details.
+
+    headers: HTTP headers of the answer, e.g. Retry-After.
+    """
+
+    def __init__(
+        self, code: Code, message: str, details: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.code, self.message, self.details, self.headers = code, message, details, dict(headers or {})
+        super().__init__(message)
+
+    def as_envelope(self) -> dict[str, Any]:
+        """The body of the answer: `{"ok": false, "error": {code, message, details?}}`."""
+        error: dict[str, Any] = {"code": self.code.name, "message": self.message}
+        if self.details is not None:
+            error["details"] = dict(self.details)
+        return {"ok": False, "error": error}
+
+
+# Requests
+VALIDATION_ERROR = Code(
+    "VALIDATION_ERROR", 400, "A field is missing, of the wrong type or out of bounds.",
+    "Mend the field that `details.errors[].path` names."
+)  # fmt: skip
+INVALID_JSON = Code(
+    "INVALID_JSON", 400, "The body is not acceptable JSON: malformed, not UTF-8, a duplicate key, NaN, NUL, a lone"
+    " surrogate, or nested too deeply.", "Send one well-formed JSON object."
+)  # fmt: skip
+UNAUTHORIZED = Code("UNAUTHORIZED", 401, "No credential, or an unknown, expired or revoked one.", "Send a valid API key.")
+FORBIDDEN = Code(
+    "FORBIDDEN", 403, "The credential is valid and does not allow this.",
+    "Use a key with the role or queue; `details.allowed_queues` lists this key's queues where that is the reason."
+)  # fmt: skip
+CSRF_FAILED = Code(
+    "CSRF_FAILED", 403, "A browser session sent a write without its CSRF token.",
+    "Send the `csrf_token` of the session as header X-CSRFToken."
+)  # fmt: skip
+NOT_FOUND = Code("NOT_FOUND", 404, "No such resource, or none this key may see.", "Check the path and the id.")
+METHOD_NOT_ALLOWED = Code("METHOD_NOT_ALLOWED", 405, "The path exists, not with this method.", "See the Allow header.")
+CONFLICT = Code("CONFLICT", 409, "The resource is in a state that does not allow this.", "Read it again and decide.")
+IDEMPOTENCY_CONFLICT = Code(
+    "IDEMPOTENCY_CONFLICT", 409, "This Idempotency-Key was used for a different request.",
+    "Use a new key for a new request."
+)  # fmt: skip
+PAYLOAD_TOO_LARGE = Code("PAYLOAD_TOO_LARGE", 413, "The body is larger than MAX_BODY_BYTES.", "Send less at a time.")
+UNSUPPORTED_MEDIA_TYPE = Code(
+    "UNSUPPORTED_MEDIA_TYPE", 415, "The body is not JSON.", "Send it with Content-Type: application/json."
+)  # fmt: skip
+NOT_ACCEPTABLE = Code("NOT_ACCEPTABLE", 406, "No format the client accepts.", "Accept application/json.")
+RATE_LIMITED = Code("RATE_LIMITED", 429, "Too many requests.", "Wait for the seconds in Retry-After.")
+INTERNAL_ERROR = Code("INTERNAL_ERROR", 500, "A fault of the server; its log has the trace.", "Try again; report it.")
+AUTH_NOT_CONFIGURED = Code(
+    "AUTH_NOT_CONFIGURED", 503, "The server has no API key at all.", "Set API_KEY or run `manage.py apikey create`."
+)  # fmt: skip
+DATABASE_UNAVAILABLE = Code(
+    "DATABASE_UNAVAILABLE", 503, "Postgres does not answer.", "Try again after the seconds in Retry-After."
+)  # fmt: skip
+NOT_READY = Code("NOT_READY", 503, "A part of the stack is missing; `details.checks` says which.", "See `manage.py doctor`.")
+DEV_JOB_ERROR = Code("DEV_JOB_ERROR", 400, "The dev job could not be created.", "Read the message.")
+
+# Ends of a job or of one attempt (`job.error.code`)
+INPUT_INVALID = Code(
+    "INPUT_INVALID", None, "The job's input does not fit its handler.", "Mend the input and create a new job.", False
+)  # fmt: skip
+HANDLER_UNKNOWN = Code(
+    "HANDLER_UNKNOWN", None, "No installed handler has the id of the job's type.",
+    "Install the package that brings it, or mend the job type.", False
+)  # fmt: skip
+HANDLER_UNAVAILABLE = Code(
+    "HANDLER_UNAVAILABLE", None, "This version knows the job type and cannot run it yet.", "Upgrade RauskuClaw.", False
+)  # fmt: skip
+HANDLER_DISABLED = Code(
+    "HANDLER_DISABLED", None, "The handler is switched off.", "Switch it on in the configuration; the job is retried.", True
+)  # fmt: skip
+HANDLER_ERROR = Code("HANDLER_ERROR", None, "The handler raised an unexpected error.", "Read the job's log.", True)
+POLICY_DENIED = Code(
+    "POLICY_DENIED", None, "An allowlist or a guard refuses what the job asks for.",
+    "Ask the operator to allow it, or ask for something else.", False
+)  # fmt: skip
+JOB_TYPE_UNKNOWN = Code("JOB_TYPE_UNKNOWN", None, "The job's type does not exist.", "Create the job type.", False)
+JOB_TYPE_DISABLED = Code(
+    "JOB_TYPE_DISABLED", None, "The job's type was disabled after the job was created.", "Enable the type.", True
+)  # fmt: skip
+JOB_TIMEOUT = Code("JOB_TIMEOUT", None, "The attempt ran longer than timeout_sec.", "Raise timeout_sec or do less.", True)
+JOB_CANCELLED = Code("JOB_CANCELLED", None, "The job was cancelled.", "Nothing; or retry the job.")
+WORKER_LOST = Code(
+    "WORKER_LOST", None, "The worker died while it ran the job and no attempt is left.",
+    "See the worker's log (out of memory?); retry the job.", True
+)  # fmt: skip
+DEPENDENCY_BLOCKED = Code(
+    "DEPENDENCY_BLOCKED", None, "A job that this one depends on is missing, failed or cancelled.",
+    "See `details`; retry the dependency, then this job.", False
+)  # fmt: skip
+RESULT_INVALID = Code(
+    "RESULT_INVALID", None, "The handler's result cannot be stored as JSON.", "Mend the handler's Output.", False
+)  # fmt: skip
+UPSTREAM_ERROR = Code("UPSTREAM_ERROR", None, "A server the handler asked failed.", "Try again later.", True)
+COMMAND_FAILED = Code("COMMAND_FAILED", None, "A command ended with an error.", "See `details.stderr_tail`.", True)
+PROVIDER_DISABLED = Code(
+    "PROVIDER_DISABLED", None, "The language model provider is switched off.", "Switch the provider on.", True
+)  # fmt: skip
+PROVIDER_INPUT = Code(
+    "PROVIDER_INPUT", None, "The chat input has neither prompt nor messages.", "Send `prompt` or `messages`.", False
+)  # fmt: skip

@@ -1,0 +1,183 @@
+"""Django's settings, all of them derived from `rauskuclaw.config`."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from rauskuclaw.config import ROOT, Config, load
+
+CONFIG: Config = load()
+
+
+def _secret_key(config: Config) -> str:
+    if config.secret_key is not None:
+        return config.secret_key.get_secret_value()
+    path = config.var_dir / "secrets" / "django"
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text("utf-8")
+
+
+def _database(config: Config) -> dict[str, Any]:
+    url = urlsplit(config.database_url.get_secret_value() if config.database_url else "postgresql://127.0.0.1:1/none")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": url.hostname or "",
+        "PORT": url.port or 5432,
+        "NAME": unquote(url.path.lstrip("/")) or "rauskuclaw",
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "connect_timeout": 3,
+            "application_name": "rauskuclaw",
+            # A dead peer (failover, cut network) is noticed in seconds instead of the kernel's 2 hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+        },
+    }
+
+
+SECRET_KEY = _secret_key(CONFIG)
+DEBUG = False
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *CONFIG.allowed_hosts]
+if CONFIG.host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+    ALLOWED_HOSTS.append(CONFIG.host)
+elif not CONFIG.allowed_hosts:
+    ALLOWED_HOSTS = ["*"]
+CSRF_TRUSTED_ORIGINS = list(CONFIG.trusted_origins)
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "channels",
+    "rauskuclaw",
+    "access",
+    "jobs",
+    "memory",
+    "providers",
+    "workspaces",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "rauskuclaw.api.middleware.envelope",
+    "rauskuclaw.api.middleware.canonical_path",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+APPEND_SLASH = True
+ROOT_URLCONF = "rauskuclaw.urls"
+ASGI_APPLICATION = "rauskuclaw.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "rauskuclaw" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": _database(CONFIG)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATA_UPLOAD_MAX_MEMORY_SIZE = CONFIG.max_body_bytes
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+SESSION_COOKIE_AGE = CONFIG.session_ttl_sec
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Strict"
+CSRF_COOKIE_SAMESITE = "Strict"
+CSRF_FAILURE_VIEW = "rauskuclaw.api.errors.csrf_failure"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if CONFIG.trust_proxy:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATICFILES_DIRS: list[Path] = [ROOT / "rauskuclaw" / "static"]
+# Straight from the packages: `make up` needs no collectstatic step.
+WHITENOISE_USE_FINDERS = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.PrincipalAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["access.permissions.RolePermission"],
+    "DEFAULT_PARSER_CLASSES": ["rauskuclaw.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rauskuclaw.api.renderers.CompactJSONRenderer",
+        "rauskuclaw.api.renderers.BrowsableRenderer",
+    ],
+    "DEFAULT_THROTTLE_CLASSES": ["rauskuclaw.api.throttling.PrincipalRateThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "rauskuclaw.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "RauskuClaw API",
+    "DESCRIPTION": "Durable, typed AI and automation jobs.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+UNFOLD = {
+    "SITE_TITLE": "RauskuClaw",
+    "SITE_HEADER": "RauskuClaw",
+    "SITE_SYMBOL": "manufacturing",
+    "SHOW_HISTORY": False,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        name: {"level": CONFIG.log_level} for name in ("rauskuclaw", "access", "jobs", "memory", "providers", "workspaces")
+    },
+}
