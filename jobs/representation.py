@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from jobs.models import Attempt, Job, JobLog
+from pydantic import BaseModel, PydanticUserError
+from pydantic.json_schema import JsonSchemaMode
+
+from jobs.handlers import registry
+from jobs.models import Attempt, CallbackDelivery, Job, JobLog, JobType
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 
 Json = Any
@@ -56,4 +61,60 @@ def attempt_json(attempt: Attempt) -> dict[str, Json]:
         "ended_at": iso_ms_or_none(attempt.ended_at),
         "waited_ms": attempt.waited_ms,
         "ran_ms": attempt.ran_ms,
+    }
+
+
+def type_json(job_type: JobType) -> dict[str, Json]:
+    """A job type: the contract's keys (2.7), the retry policy, and what its handler says about itself."""
+    return {
+        "name": job_type.name,
+        "enabled": job_type.enabled,
+        "handler": job_type.handler,
+        "default_timeout_sec": job_type.default_timeout_sec,
+        "default_max_attempts": job_type.default_max_attempts,
+        "retry": {
+            "base_sec": job_type.retry_base_sec,
+            "factor": job_type.retry_factor,
+            "max_sec": job_type.retry_max_sec,
+            "jitter": job_type.retry_jitter,
+        },
+        **_handler_json(job_type.handler),
+    }
+
+
+@cache
+def _handler_json(handler_id: str) -> dict[str, Json]:
+    """Cached: schemas take a millisecond to make, and the installed handlers do not change while a process lives."""
+    handler = registry.get(handler_id)
+    return {
+        "handler_installed": handler is not None,
+        "needs": handler.needs.model_dump() if handler else None,
+        "input_schema": _schema(handler.Input, "validation") if handler else None,
+        "output_schema": _schema(handler.Output, "serialization") if handler else None,
+    }
+
+
+def _schema(model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Json] | None:
+    """The model's JSON Schema; None for a plug-in's model that has none, which must not break the list of types."""
+    try:
+        return model.model_json_schema(mode=mode)
+    except PydanticUserError:
+        return None
+
+
+def delivery_json(delivery: CallbackDelivery) -> dict[str, Json]:
+    """One callback of one end of a job. `next_try_at` is null when no further try is planned."""
+    is_pending = delivery.state == CallbackDelivery.State.PENDING
+    return {
+        "id": delivery.id,
+        "job_id": str(delivery.job_id),
+        "series": delivery.series,
+        "url": delivery.url,
+        "state": delivery.state,
+        "tries": delivery.tries,
+        "next_try_at": iso_ms(delivery.next_try_at) if is_pending else None,
+        "last_status": delivery.last_status,
+        "last_error": delivery.last_error,
+        "created_at": iso_ms(delivery.created_at),
+        "delivered_at": iso_ms_or_none(delivery.delivered_at),
     }

@@ -139,3 +139,36 @@ PROVIDER_DISABLED = Code(
 PROVIDER_INPUT = Code(
     "PROVIDER_INPUT", None, "The chat input has neither prompt nor messages.", "Send `prompt` or `messages`.", False
 )  # fmt: skip
+
+# Why a job is where it is (`reasons[].code` of `GET /v1/jobs/{id}/explain`)
+NO_WORKER_ON_QUEUE = Code(
+    "NO_WORKER_ON_QUEUE", None, "No live worker consumes the job's queue.",
+    "Start a worker whose WORKER_QUEUE_ALLOWLIST holds the queue."
+)  # fmt: skip
+QUEUE_AHEAD = Code(
+    "QUEUE_AHEAD", None, "Other jobs of the queue go first: more urgent ones, or older ones of the same priority.",
+    "Wait, start more workers, or use a higher priority."
+)  # fmt: skip
+NEXT_IN_QUEUE = Code(
+    "NEXT_IN_QUEUE", None, "Nothing is ahead; the job is about to be published.", "Nothing: wait a second."
+)
+PUBLISHED_WAITING_FOR_SLOT = Code(
+    "PUBLISHED_WAITING_FOR_SLOT", None, "The job has been handed to the workers and waits for a free process.",
+    "Wait, or start more workers."
+)  # fmt: skip
+WAITING_FOR_DEPENDENCIES = Code(
+    "WAITING_FOR_DEPENDENCIES", None, "Jobs that this one depends on have not succeeded yet.",
+    "See why those are waiting."
+)  # fmt: skip
+RETRY_DUE_AT = Code("RETRY_DUE_AT", None, "The job waits until its next attempt is due.", "Wait, or cancel the job.")
+RUNNING = Code("RUNNING", None, "A worker holds the job's lease and runs it.", "Follow its live stream, or cancel it.")
+LEASE_EXPIRED = Code(
+    "LEASE_EXPIRED", None, "The worker that ran the job has fallen silent.",
+    "Nothing: the reconciler takes the job from it within seconds."
+)  # fmt: skip
+SUCCEEDED = Code("SUCCEEDED", None, "The job has succeeded.", "Nothing.")
+FAILED = Code(
+    "FAILED", None, "The job has failed and no attempt is left, or none would help.", "Mend the cause, then retry."
+)
+CANCELLED = Code("CANCELLED", None, "The job was cancelled.", "Retry the job if it should run after all.")
+LAST_ERROR = Code("LAST_ERROR", None, "How the last attempt failed.", "Read the job's log.")

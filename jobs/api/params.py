@@ -1,0 +1,85 @@
+"""Query parameters of the job lists: what they mean, for the document and for the code."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+
+from jobs.queries import JobFilter, Position
+from rauskuclaw import errors
+from rauskuclaw.api.pagination import decode_cursor, encode_cursor, text_param
+from rauskuclaw.errors import Problem
+
+MAX_SEARCH_CHARS = 200
+_EPOCH_SEC = re.compile(r"-?\d{1,12}(\.\d{1,6})?")
+
+
+def _parameter(name: str, description: str, type_: OpenApiTypes = OpenApiTypes.STR) -> OpenApiParameter:
+    return OpenApiParameter(name, type_, description=description)
+
+
+JOB_LIST = [
+    _parameter("status", "Exact; an unknown one matches nothing."),
+    _parameter("type", "Exact."),
+    _parameter("queue", "Exact; 403 when the key may not use it."),
+    _parameter("tag", "Jobs that carry this tag."),
+    _parameter("since", "Created at or after: ISO 8601 (UTC unless it says otherwise) or seconds since 1970."),
+    _parameter("until", "Created before; as `since`."),
+    _parameter(
+        "q",
+        f"Searches type, tags and input for this text, and ids that begin with it; case does not matter, at most"
+        f" {MAX_SEARCH_CHARS} characters. A page looks at a bounded number of jobs: it may be short, even empty, and"
+        " `next_cursor` goes on.",
+    ),
+    _parameter("limit", "1 to 200, default 50.", OpenApiTypes.INT),
+    _parameter("cursor", "`next_cursor` of the page before."),
+]
+TAIL = _parameter("tail", "The newest so many lines: 1 to 2000, default 200.", OpenApiTypes.INT)
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="Any text. The same key and request again give the job that exists; another request, 409.",
+)
+
+
+def job_filter(request: Request) -> JobFilter:
+    """The filters of a list. Raises VALIDATION_ERROR."""
+    text = text_param(request, "q")
+    if text and len(text) > MAX_SEARCH_CHARS:
+        raise _faulty("q", f"must have at most {MAX_SEARCH_CHARS} characters")
+    exact = {name: text_param(request, name) for name in ("status", "type", "queue", "tag")}
+    return JobFilter(**exact, text=text, since=_moment(request, "since"), until=_moment(request, "until"))
+
+
+def position(request: Request) -> Position | None:
+    """Where the page begins. Raises VALIDATION_ERROR for a cursor that this API did not give."""
+    cursor = text_param(request, "cursor")
+    return None if cursor is None else Position(*decode_cursor(cursor, datetime, UUID))
+
+
+def cursor(place: Position | None) -> str | None:
+    """The `next_cursor` of a page."""
+    return None if place is None else encode_cursor(place.created_at, place.id)
+
+
+def _moment(request: Request, name: str) -> datetime | None:
+    text = text_param(request, name)
+    if text is None:
+        return None
+    try:
+        if _EPOCH_SEC.fullmatch(text):
+            return datetime.fromtimestamp(float(text), UTC)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise _faulty(name, "must be ISO 8601 (with + sent as %2B) or seconds since 1970") from None
+
+
+def _faulty(name: str, what: str) -> Problem:
+    return Problem(errors.VALIDATION_ERROR, f"{name} {what}.", {"errors": [{"path": name, "message": f"{what}."}]})

@@ -1,0 +1,25 @@
+"""Routes of jobs and job types, below `v1/`."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from jobs.api import job_types, views
+from jobs.api.stream import stream
+
+urlpatterns = [
+    path("jobs", views.JobsView.as_view(), name="jobs"),
+    path("jobs/batch", views.JobBatchView.as_view(), name="job-batch"),
+    path("jobs/<str:job_id>", views.JobView.as_view(), name="job"),
+    path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="job-cancel"),
+    path("jobs/<str:job_id>/retry", views.JobRetryView.as_view(), name="job-retry"),
+    path("jobs/<str:job_id>/logs", views.JobLogsView.as_view(), name="job-logs"),
+    path("jobs/<str:job_id>/attempts", views.JobAttemptsView.as_view(), name="job-attempts"),
+    path("jobs/<str:job_id>/explain", views.JobExplainView.as_view(), name="job-explain"),
+    path("jobs/<str:job_id>/callbacks", views.JobCallbacksView.as_view(), name="job-callbacks"),
+    path("jobs/<str:job_id>/stream", stream, name="job-stream"),
+    path("callbacks/<int:delivery_id>/redeliver", views.CallbackRedeliverView.as_view(), name="callback-redeliver"),
+    path("dev/jobs", views.DevJobsView.as_view(), name="dev-jobs"),
+    path("job-types", job_types.JobTypesView.as_view(), name="job-types"),
+    path("job-types/<str:name>", job_types.JobTypeView.as_view(), name="job-type"),
+]

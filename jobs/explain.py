@@ -1,0 +1,197 @@
+"""Why a job is not running, or how it ended: in words and codes, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from jobs import queries
+from jobs.handlers import registry
+from jobs.models import Job, JobType, Node, Status
+from rauskuclaw import errors
+from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
+from rauskuclaw.errors import Code
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One fact that explains the job's state; the heaviest comes first. `remedy` says what to do about it."""
+
+    code: Code
+    message: str
+    remedy: str
+    details: dict[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """`{code, message, remedy, details?}`."""
+        shown: dict[str, Any] = {"code": self.code.name, "message": self.message, "remedy": self.remedy}
+        return shown if self.details is None else {**shown, "details": self.details}
+
+
+def explain(job: Job) -> list[Reason]:
+    """The reasons, at least one, heaviest first. At most 3 SQL statements for a queued job, none for another."""
+    now = timezone.now()
+    match Status(job.status):
+        case Status.QUEUED:
+            reasons = list(_why_queued(job, now))
+        case Status.RUNNING:
+            reasons = [_running(job, now)]
+        case Status.SUCCEEDED:
+            reasons = [Reason(errors.SUCCEEDED, f"The job has succeeded, {_tries(job)}.", "Nothing to do.")]
+        case Status.FAILED:
+            reasons = [_failed(job)]
+        case Status.CANCELLED:
+            message = f"The job was cancelled at {_moment(job.finished_at)}, {_tries(job)}."
+            reasons = [Reason(errors.CANCELLED, message, f"To run it after all: POST /v1/jobs/{job.id}/retry.")]
+    if job.error is not None and job.status != Status.SUCCEEDED:
+        reasons.append(_last_error(job.error))
+    return reasons
+
+
+def _why_queued(job: Job, now: datetime) -> Iterator[Reason]:
+    yield from _type_faults(job)
+    workers = queries.live_workers(job.queue)
+    if not workers:
+        yield Reason(
+            errors.NO_WORKER_ON_QUEUE,
+            f"No live worker consumes the queue {job.queue!r}.",
+            f"Start a worker whose WORKER_QUEUE_ALLOWLIST holds {job.queue}, or use a queue that has one.",
+            {"queue": job.queue},
+        )
+    if job.waiting_on:
+        yield _waiting(job)
+    elif job.available_at > now:
+        yield _retry_due(job)
+    else:
+        yield _in_line(job, workers)
+
+
+def _type_faults(job: Job) -> Iterator[Reason]:
+    job_type = JobType.objects.filter(name=job.type).first()
+    if job_type is None:
+        yield Reason(
+            errors.JOB_TYPE_UNKNOWN,
+            f"The job type {job.type!r} does not exist (any more), so the job will fail.",
+            "Create the type with POST /v1/job-types, or cancel the job.",
+        )
+        return
+    if not job_type.enabled:
+        yield Reason(
+            errors.JOB_TYPE_DISABLED,
+            f"The job type {job.type!r} is disabled, so the attempt will fail.",
+            f'Enable it: PATCH /v1/job-types/{job.type} with {{"enabled": true}}.',
+        )
+    if registry.get(job_type.handler) is None:
+        yield Reason(
+            errors.HANDLER_UNKNOWN,
+            f"No installed handler has the id {job_type.handler!r} of the type {job.type!r}, so the job will fail.",
+            "Install the package that brings the handler and restart the workers, or mend the type's handler.",
+            {"handler": job_type.handler},
+        )
+
+
+def _waiting(job: Job) -> Reason:
+    open_ones = queries.open_dependencies(job)
+    named = ", ".join(f"{it.id} ({it.status})" for it in open_ones[:3])
+    more = f" and {len(open_ones) - 3} more" if len(open_ones) > 3 else ""
+    return Reason(
+        errors.WAITING_FOR_DEPENDENCIES,
+        f"The job waits for {_count(len(open_ones), 'job')} to succeed: {named}{more}.",
+        "Ask for the explanation of those jobs; cancel this one if they will never run.",
+        {"open_dependencies": [{"id": str(it.id), "type": it.type, "status": it.status} for it in open_ones]},
+    )
+
+
+def _retry_due(job: Job) -> Reason:
+    return Reason(
+        errors.RETRY_DUE_AT,
+        f"Attempt {job.attempts + 1} of {job.max_attempts} is due at {_moment(job.available_at)}.",
+        "Wait for it, or cancel the job.",
+        {"due_at": iso_ms(job.available_at), "attempts": job.attempts, "max_attempts": job.max_attempts},
+    )
+
+
+def _in_line(job: Job, workers: list[Node]) -> Reason:
+    state = queries.queue_state(job)
+    slots = sum(worker.concurrency for worker in workers)
+    details = {
+        "ahead": state.ahead, "in_window": state.in_window, "running": state.running,
+        "workers": len(workers), "slots": slots,
+    }  # fmt: skip
+    busy = f"{_count(state.running, 'job')} running on {_count(slots, 'worker process', 'worker processes')}"
+    if job.published_at is not None:
+        return Reason(
+            errors.PUBLISHED_WAITING_FOR_SLOT,
+            f"The job was handed to the workers at {_moment(job.published_at)} and waits for a free process,"
+            f" with {_count(state.in_window, 'other job')} in the window and {busy}.",
+            "Wait, or start more workers on the queue.",
+            {**details, "published_at": iso_ms(job.published_at)},
+        )
+    if state.ahead or state.in_window:
+        return Reason(
+            errors.QUEUE_AHEAD,
+            f"{_count(state.ahead, 'queued job')} of higher priority or greater age and {state.in_window} already"
+            f" handed to the workers go first on the queue {job.queue!r}, with {busy}.",
+            "Wait, start more workers on the queue, or create the job with a higher priority.",
+            details,
+        )
+    return Reason(
+        errors.NEXT_IN_QUEUE,
+        f"Nothing is ahead of the job on the queue {job.queue!r}; it is published within a second.",
+        "Nothing to do. If this lasts, check beat and the system worker: manage.py doctor.",
+        details,
+    )
+
+
+def _running(job: Job, now: datetime) -> Reason:
+    details: dict[str, Any] = {"worker": job.locked_by, "attempt": job.attempts, "max_attempts": job.max_attempts}
+    details |= {"started_at": iso_ms_or_none(job.started_at), "lease_expires_at": iso_ms_or_none(job.lease_expires_at)}
+    if job.lease_expires_at is not None and job.lease_expires_at < now:
+        return Reason(
+            errors.LEASE_EXPIRED,
+            f"The worker {job.locked_by!r} fell silent: its lease ended at {_moment(job.lease_expires_at)}.",
+            "Nothing: the reconciler takes the job from it. If this lasts, check beat: manage.py doctor.",
+            details,
+        )
+    progress = job.progress or {}
+    note = str(progress.get("message") or "")
+    done = f", {progress.get('fraction', 0):.0%} done" + (f" ({note})" if note else "") if progress else ""
+    return Reason(
+        errors.RUNNING,
+        f"The worker {job.locked_by!r} has run attempt {job.attempts} of {job.max_attempts} since"
+        f" {_moment(job.started_at)}{done}; it holds the lease until {_moment(job.lease_expires_at)}.",
+        f"Follow GET /v1/jobs/{job.id}/stream, or stop it with POST /v1/jobs/{job.id}/cancel.",
+        {**details, "progress": job.progress},
+    )
+
+
+def _failed(job: Job) -> Reason:
+    code = errors.REGISTRY.get(str((job.error or {}).get("code")))
+    cause = code.meaning if code else "Its handler reported an error."
+    remedy = code.remedy if code else "Read the job's log and mend the cause."
+    message = f"The job failed at {_moment(job.finished_at)}, {_tries(job)}: {cause}"
+    return Reason(errors.FAILED, message, f"{remedy} To run it again: POST /v1/jobs/{job.id}/retry.")
+
+
+def _last_error(error: dict[str, Any]) -> Reason:
+    known = errors.REGISTRY.get(str(error.get("code")))
+    head = f"{error['code']}: " if error.get("code") else ""
+    remedy = known.remedy if known else "Read the job's log: the lines before the failure say more."
+    return Reason(errors.LAST_ERROR, f"The last error was {head}{error.get('message')}", remedy, error)
+
+
+def _tries(job: Job) -> str:
+    return f"after {_count(job.attempts, 'attempt')} of at most {job.max_attempts}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    shown = f"at least {number}" if number == queries.COUNTED_JOBS else str(number)
+    return f"{shown} {one if number == 1 else many or f'{one}s'}"
+
+
+def _moment(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else iso_ms(moment)

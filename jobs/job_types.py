@@ -1,0 +1,167 @@
+"""Job types: the built-in ones, and creating and changing them. Each change is in the audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from access import audit
+from jobs import queries
+from jobs.models import JobType
+from rauskuclaw import errors
+from rauskuclaw.errors import Problem
+from rauskuclaw.patterns import JOB_TYPE
+
+Body = TypeVar("Body", bound=BaseModel)
+Handler = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+
+SEED = (
+    # name, enabled, handler, timeout in seconds, attempts (contract 6.1)
+    ("report.generate", True, "builtin:report.generate", 120, 1),
+    ("deploy.run", True, "builtin:deploy.run", 300, 1),
+    ("data.fetch", True, "builtin:data.fetch", 60, 1),
+    ("data.file_read", True, "builtin:data.file_read", 30, 1),
+    ("data.write_file", True, "builtin:data.write_file", 45, 1),
+    ("tools.file_search", True, "builtin:tools.file_search", 45, 1),
+    ("tools.find_in_files", True, "builtin:tools.find_in_files", 60, 1),
+    ("workflow.run", True, "builtin:workflow.run", 60, 1),
+    ("code.component.generate", True, "builtin:code.component.generate", 120, 1),
+    ("design.frontpage.layout", True, "builtin:design.frontpage.layout", 120, 1),
+    ("tool.exec", False, "builtin:tool.exec", 120, 1),
+    ("tools.web_search", False, "builtin:tools.web_search", 60, 1),
+    ("system.memory.embed.sync", True, "builtin:memory.embed.sync", 60, 3),
+    ("codex.chat.generate", False, "builtin:provider.codex.oss.chat", 180, 1),
+    ("ai.chat.generate", False, "builtin:provider.openai.chat", 180, 1),
+)
+
+
+def _whole(value: object) -> object:
+    """2.0 is a JSON number without a fraction, hence an integer (contract 0); "2" and true are not."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _truthy(value: object) -> bool:
+    """JavaScript's truthiness of a JSON value, which the contract (2.7) goes by."""
+    return value not in (None, 0, "")
+
+
+class RetrySettings(BaseModel):
+    """The waits between attempts: base × factor^(n-1) seconds, at most max, of which a share `jitter` is random."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    base_sec: Seconds = 2.0
+    factor: Annotated[float, Field(ge=1, le=100)] = 2.0
+    max_sec: Seconds = 300.0
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+
+
+class JobTypeChange(BaseModel):
+    """What of a job type can be changed. Unknown fields are ignored; an explicit null is refused."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    enabled: bool = True
+    handler: Handler = ""
+    default_timeout_sec: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=3600)] = 120
+    default_max_attempts: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=10)] = 1
+    retry: RetrySettings = RetrySettings()
+
+    @field_validator("enabled", mode="before")
+    @classmethod
+    def _enabled(cls, value: object) -> object:
+        return value if value is None else _truthy(value)
+
+    def columns(self) -> dict[str, Any]:
+        """The fields that were given, as columns of JobType."""
+        given = self.model_dump(exclude_unset=True)
+        policy = given.pop("retry", {})
+        return given | {f"retry_{name}": value for name, value in policy.items()}
+
+
+class NewJobType(JobTypeChange):
+    """A job type to create. null for a number means its default."""
+
+    name: str
+    handler: Handler
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not JOB_TYPE.fullmatch(value):
+            raise ValueError("must be 3 to 80 of a-z 0-9 . _ -")
+        return value
+
+
+def parse_new(body: object) -> NewJobType:
+    """The body of POST /v1/job-types. Raises VALIDATION_ERROR."""
+    if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if value is not None}
+    return _parse(NewJobType, body)
+
+
+def parse_change(body: object) -> JobTypeChange:
+    """The body of PATCH /v1/job-types/{name}. Raises VALIDATION_ERROR, also when it holds nothing to change."""
+    change = _parse(JobTypeChange, body)
+    if not change.columns():
+        known = ", ".join(JobTypeChange.model_fields)
+        raise Problem(errors.VALIDATION_ERROR, f"Nothing to change: send at least one of {known}.")
+    return change
+
+
+def _parse(model: type[Body], body: object) -> Body:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        faults = [
+            {"path": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        first = f"{faults[0]['path'] or 'the body'}: {faults[0]['message']}"
+        raise Problem(errors.VALIDATION_ERROR, first, {"errors": faults}) from None
+
+
+def seed() -> int:
+    """Insert the built-in types that are missing; existing rows stay as they are. Returns how many were missing."""
+    known = set(JobType.objects.values_list("name", flat=True))
+    missing = [
+        JobType(name=name, enabled=enabled, handler=handler, default_timeout_sec=timeout, default_max_attempts=attempts)
+        for name, enabled, handler, timeout, attempts in SEED
+        if name not in known
+    ]
+    JobType.objects.bulk_create(missing, ignore_conflicts=True)
+    return len(missing)
+
+
+def create(new: NewJobType, *, by: str) -> JobType:
+    """Add a job type. Raises CONFLICT when the name exists."""
+    try:
+        with transaction.atomic():
+            job_type = JobType.objects.create(**new.columns())
+            _audit("job_type.created", job_type, by, new.columns())
+    except IntegrityError:
+        raise Problem(errors.CONFLICT, f"The job type {new.name!r} exists: PATCH /v1/job-types/{new.name}.") from None
+    return job_type
+
+
+def update(name: str, change: JobTypeChange, *, by: str) -> JobType:
+    """Change a job type. What is already as asked is not written and not audited. Raises NOT_FOUND."""
+    with transaction.atomic():
+        job_type = queries.job_type(name, lock=True)
+        before = {column: getattr(job_type, column) for column in change.columns()}
+        changed = {column: value for column, value in change.columns().items() if value != before[column]}
+        if changed:
+            for column, value in changed.items():
+                setattr(job_type, column, value)
+            job_type.updated_at = timezone.now()
+            job_type.save(update_fields=[*changed, "updated_at"])
+            _audit("job_type.updated", job_type, by, {column: [before[column], new] for column, new in changed.items()})
+    return job_type
+
+
+def _audit(action: str, job_type: JobType, by: str, details: dict[str, Any]) -> None:
+    audit.record(actor=by, action=action, object_type="job_type", object_id=job_type.name, details=details)
