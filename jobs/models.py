@@ -55,7 +55,9 @@ class JobType(models.Model):
     retry_factor = models.FloatField(default=2.0, db_default=2.0, help_text="Each further wait is so many times longer")
     retry_max_sec = models.FloatField(default=300.0, db_default=300.0, help_text="Longest wait between attempts")
     retry_jitter = models.FloatField(
-        default=0.2, db_default=0.2, help_text="Share of the wait that is random, 0..1, so that retries do not march in step"
+        default=0.2,
+        db_default=0.2,
+        help_text="Share of the wait that is random, 0..1, so that retries do not march in step",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -63,8 +65,12 @@ class JobType(models.Model):
     class Meta:
         ordering = ["name"]
         constraints = [
-            models.CheckConstraint(condition=Q(default_timeout_sec__range=(1, 3600)), name="jobtype_timeout_is_1_to_3600_sec"),
-            models.CheckConstraint(condition=Q(default_max_attempts__range=(1, 10)), name="jobtype_attempts_are_1_to_10"),
+            models.CheckConstraint(
+                condition=Q(default_timeout_sec__range=(1, 3600)), name="jobtype_timeout_is_1_to_3600_sec"
+            ),
+            models.CheckConstraint(
+                condition=Q(default_max_attempts__range=(1, 10)), name="jobtype_attempts_are_1_to_10"
+            ),
             models.CheckConstraint(
                 condition=Q(retry_base_sec__range=(0, 86400), retry_max_sec__range=(0, 86400))
                 & Q(retry_factor__range=(1, 100), retry_jitter__range=(0, 1)),
@@ -96,20 +102,30 @@ class Job(models.Model):
     updated_at = models.DateTimeField(db_default=Now())
 
     fence = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="Fencing number: attempts ever claimed. Only its holder may finish the attempt"
+        default=0,
+        db_default=0,
+        help_text="Fencing number: attempts ever claimed. Only its holder may finish the attempt",
     )
-    series = models.PositiveSmallIntegerField(default=1, db_default=1, help_text="1, and one more for each operator's retry")
+    series = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="1, and one more for each operator's retry"
+    )
     worker_losses = models.PositiveSmallIntegerField(default=0, db_default=0)
     available_at = models.DateTimeField(db_default=Now(), help_text="Not to be dispatched before; a retry's due time")
-    published_at = models.DateTimeField(null=True, blank=True, help_text="When put into its queue's window; null: not in it")
+    published_at = models.DateTimeField(
+        null=True, blank=True, help_text="When put into its queue's window; null: not in it"
+    )
     waiting_on = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Dependencies not yet succeeded")
     has_dependants = models.BooleanField(default=False, db_default=False)
-    locked_by = models.CharField(max_length=120, default="", db_default="", blank=True, help_text="The worker that runs it")
+    locked_by = models.CharField(
+        max_length=120, default="", db_default="", blank=True, help_text="The worker that runs it"
+    )
     node = models.UUIDField(null=True, blank=True, help_text="The worker process that runs it")
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    progress = models.JSONField(null=True, blank=True, help_text='{"fraction": 0..1, "message": str} of the running attempt')
+    progress = models.JSONField(
+        null=True, blank=True, help_text='{"fraction": 0..1, "message": str} of the running attempt'
+    )
     created_by = models.CharField(max_length=160, default="", db_default="", blank=True)
 
     class Meta:
@@ -133,7 +149,8 @@ class Job(models.Model):
                 name="job_is_running_iff_it_has_a_lease",
             ),
             models.CheckConstraint(
-                condition=Q(published_at__isnull=True) | Q(status=Status.QUEUED), name="job_is_published_only_while_queued"
+                condition=Q(published_at__isnull=True) | Q(status=Status.QUEUED),
+                name="job_is_published_only_while_queued",
             ),
             models.CheckConstraint(
                 condition=~Q(status=Status.RUNNING) | Q(waiting_on=0), name="job_runs_only_without_open_dependencies"
@@ -150,10 +167,10 @@ class Job(models.Model):
                 name="job_in_window",
             ),
             models.Index(fields=["lease_expires_at"], condition=Q(status=Status.RUNNING), name="job_leased"),
-            models.Index("-created_at", "-id", name="job_newest"),
-            models.Index("status", "-created_at", "-id", name="job_by_status"),
-            models.Index("queue", "-created_at", "-id", name="job_by_queue"),
-            models.Index("type", "-created_at", "-id", name="job_by_type"),
+            models.Index(fields=["-created_at", "-id"], name="job_newest"),
+            models.Index(fields=["status", "-created_at", "-id"], name="job_by_status"),
+            models.Index(fields=["queue", "-created_at", "-id"], name="job_by_queue"),
+            models.Index(fields=["type", "-created_at", "-id"], name="job_by_type"),
             GinIndex(fields=["tags"], name="job_by_tag"),
         ]  # fmt: skip
 
@@ -197,7 +214,9 @@ class JobLog(models.Model):
         ordering = ["id"]
         indexes = [models.Index(fields=["job", "id"], name="joblog_by_job")]
         constraints = [
-            models.CheckConstraint(condition=Q(level__in=["debug", "info", "warn", "error"]), name="joblog_level_is_known")
+            models.CheckConstraint(
+                condition=Q(level__in=["debug", "info", "warn", "error"]), name="joblog_level_is_known"
+            )
         ]
 
     def __str__(self) -> str:
@@ -239,7 +258,9 @@ class Attempt(models.Model):
 class IdempotencyKey(models.Model):
     """An Idempotency-Key, the fingerprint of the request it was used for, and the job that request made."""
 
-    digest = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of the key, which may be of any length")
+    digest = models.CharField(
+        primary_key=True, max_length=64, help_text="SHA-256 of the key, which may be of any length"
+    )
     fingerprint = models.CharField(max_length=64)
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
@@ -265,7 +286,9 @@ class CallbackDelivery(models.Model):
     payload = models.JSONField(encoder=DjangoJSONEncoder)
     state = models.CharField(max_length=9, choices=State, default=State.PENDING)
     tries = models.PositiveIntegerField(default=0, db_default=0)
-    next_try_at = models.DateTimeField(db_default=Now(), help_text="Also the claim: a deliverer pushes it into the future")
+    next_try_at = models.DateTimeField(
+        db_default=Now(), help_text="Also the claim: a deliverer pushes it into the future"
+    )
     last_status = models.PositiveSmallIntegerField(null=True, blank=True)
     last_error = models.TextField(default="", db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -286,6 +309,10 @@ class CallbackDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"callback {self.id} of {self.job_id}"
+
+
+BEAT_NODE = uuid.UUID(int=0)
+"""The node row that stands for beat and the system worker."""
 
 
 class Node(models.Model):
@@ -312,3 +339,24 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+    @classmethod
+    def beat(cls) -> None:
+        """Note that beat rang and a system worker heard it. One row, however many beats there are."""
+        cls.objects.bulk_create(
+            [
+                cls(
+                    id=BEAT_NODE,
+                    kind=cls.Kind.BEAT,
+                    name="beat",
+                    host="",
+                    pid=0,
+                    pid_created_at=0,
+                    version="",
+                    seen_at=Now(),
+                )
+            ],
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["seen_at"],
+        )

@@ -56,5 +56,11 @@ app.conf.update(
     enable_utc=True,
     beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
     beat_max_loop_interval=1,
+    # A tick that nobody took in time is worthless: the next one says the same.
+    beat_schedule={
+        "reconcile": {"task": "jobs.reconcile", "schedule": 1.0, "options": {"expires": 3}},
+        "deliver callbacks": {"task": "jobs.deliver_callbacks", "schedule": 1.0, "options": {"expires": 3}},
+        "prune": {"task": "jobs.prune", "schedule": 3600.0, "options": {"expires": 600}},
+    },
 )
 app.autodiscover_tasks()

@@ -178,6 +178,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
-        name: {"level": CONFIG.log_level} for name in ("rauskuclaw", "access", "jobs", "memory", "providers", "workspaces")
+        name: {"level": CONFIG.log_level}
+        for name in ("rauskuclaw", "access", "jobs", "memory", "providers", "workspaces")
     },
 }

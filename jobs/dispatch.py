@@ -1,0 +1,141 @@
+"""Publishing: which jobs go into their queue's bounded window in Redis.
+
+Postgres decides (jobs/sql/create.sql for the job just made, fill.sql for all others); Redis carries. Every push here
+may fail: what Redis never got, or lost, the reconciler publishes again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from jobs.sql import rows
+from rauskuclaw import redis
+from rauskuclaw.config import load
+from rauskuclaw.wire import KEY_PREFIX, SYSTEM_QUEUE, job_queue, redis_key, wire_priority
+
+logger = logging.getLogger("jobs.dispatch")
+
+TASK_RUN_ATTEMPT = "jobs.run_attempt"
+TASK_DELIVER_CALLBACKS = "jobs.deliver_callbacks"
+WINDOW_MIN = 8
+"""Published jobs a queue may hold while no worker is on it: the first one to come starts at once."""
+NODE_TTL_SEC = 15.0
+"""A node that has not said for so long that it lives does not count."""
+MAX_QUEUED_RINGS = 100
+"""Callback wake-ups that may wait in Redis; each one delivers all that is due, so more would say nothing new."""
+
+
+class Publishable(Protocol):
+    """What a message needs of a job."""
+
+    id: uuid.UUID
+    queue: str
+    fence: int
+    priority: int
+    timeout_sec: int
+
+
+def window_params() -> dict[str, Any]:
+    """The window's size, as the SQL files take it: twice (by default) the capacity of the live workers on the queue."""
+    return {
+        "window_min": WINDOW_MIN,
+        "window_factor": load().dispatch_window_factor,
+        "node_ttl_sec": NODE_TTL_SEC,
+    }
+
+
+def fill(queue: str) -> int:
+    """Publish the best due jobs of `queue` up to its window. Returns how many; 0 also while another filler is at it."""
+    found = rows("fill", {"queue": queue, **window_params()})
+    publish(found)
+    return len(found)
+
+
+def publish(jobs: Iterable[Mapping[str, Any]]) -> bool:
+    """Push one message a job, in the given order, in one round trip. False if Redis did not take them.
+
+    jobs: mappings with id, queue, fence, priority, timeout_sec; their rows already say `published_at`.
+    """
+    messages = [
+        (redis_key(job_queue(job["queue"]), wire_priority(job["priority"])), _attempt_message(job)) for job in jobs
+    ]
+    if not messages:
+        return True
+    try:
+        with redis.client().pipeline(transaction=False) as pipe:
+            for key, message in messages:
+                pipe.lpush(key, message)
+            pipe.execute()
+    except redis.REDIS_ERRORS as error:
+        logger.info("%d jobs not published now (%s); the reconciler will", len(messages), type(error).__name__)
+        return False
+    return True
+
+
+def ring_callbacks() -> None:
+    """Wake the system worker to deliver callbacks now instead of at beat's next tick."""
+    key = redis_key(SYSTEM_QUEUE, 0)
+    message = _message(TASK_DELIVER_CALLBACKS, str(uuid.uuid4()), {}, queue=SYSTEM_QUEUE)
+    try:
+        with redis.client().pipeline(transaction=False) as pipe:
+            pipe.lpush(key, message)
+            pipe.ltrim(key, -MAX_QUEUED_RINGS, -1)
+            pipe.execute()
+    except redis.REDIS_ERRORS:
+        logger.debug("callback wake-up not sent; beat's next tick delivers")
+
+
+def message_id(job_id: uuid.UUID | str, fence: int) -> str:
+    """The Celery task id of one attempt's message."""
+    return f"{job_id}:{fence}"
+
+
+def _attempt_message(job: Mapping[str, Any]) -> str:
+    soft = job["timeout_sec"]
+    return _message(
+        TASK_RUN_ATTEMPT,
+        message_id(job["id"], job["fence"]),
+        {"job_id": str(job["id"]), "fence": job["fence"]},
+        queue=job_queue(job["queue"]),
+        priority=wire_priority(job["priority"]),
+        limits=[soft + load().hard_limit_grace_sec, soft],
+    )
+
+
+def _message(
+    task: str,
+    task_id: str,
+    kwargs: Mapping[str, Any],
+    *,
+    queue: str,
+    priority: int = 0,
+    limits: list[float] | None = None,
+) -> str:
+    """A task message as kombu's Redis transport stores it: Celery's message protocol, version 2.
+
+    limits: [hard, soft] in seconds. Written by hand because Celery publishes one message a round trip, and a window
+    is filled in one.
+    """
+    headers = {
+        "lang": "py", "task": task, "id": task_id, "root_id": task_id, "parent_id": None, "group": None,
+        "shadow": None, "eta": None, "expires": None, "retries": 0, "timelimit": limits or [None, None],
+        "argsrepr": "()", "kwargsrepr": "{}", "origin": "rauskuclaw", "ignore_result": True,
+    }  # fmt: skip
+    embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    properties = {
+        "correlation_id": task_id, "delivery_mode": 2, "delivery_tag": task_id, "priority": priority,
+        "body_encoding": "utf-8", "delivery_info": {"exchange": "", "routing_key": queue},
+    }  # fmt: skip
+    return json.dumps(
+        {
+            "body": json.dumps([[], kwargs, embedded]),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": headers,
+            "properties": properties,
+        }
+    )

@@ -1,0 +1,297 @@
+"""The state machine: every write of a job's status, and nothing else. docs/architecture.md draws it.
+
+Each transition is one conditional UPDATE that carries its log line, its attempt row and its callback's outbox row in
+the same statement (jobs/sql/). What Postgres does not match does not happen: a stale attempt changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.db import transaction
+
+from access import audit
+from jobs import dispatch, live
+from jobs.models import Job, JobDependency, Outcome, Status
+from jobs.sql import rows, statement
+from jobs.storable import NotStorable, dumps, error_json, log_line
+from rauskuclaw import errors
+from rauskuclaw.config import load
+from rauskuclaw.errors import Problem
+
+
+class Rule(NamedTuple):
+    """From which states an event may happen, and which states it may lead to."""
+
+    sources: frozenset[Status]
+    targets: frozenset[Status]
+
+
+RULES: dict[str, Rule] = {
+    # event:            allowed from                                       to
+    "claim": Rule(frozenset({Status.QUEUED}), frozenset({Status.RUNNING})),
+    "succeed": Rule(frozenset({Status.RUNNING}), frozenset({Status.SUCCEEDED})),
+    "fail": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
+    "lose": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
+    "block": Rule(frozenset({Status.QUEUED}), frozenset({Status.FAILED})),
+    "cancel": Rule(frozenset({Status.QUEUED, Status.RUNNING}), frozenset({Status.CANCELLED})),
+    "reopen": Rule(frozenset({Status.FAILED, Status.CANCELLED}), frozenset({Status.QUEUED})),
+}
+
+_LAST = 2_147_483_646
+"""Sorts a transition's own line after the attempt's (and before `Re-queued for retry`)."""
+
+Line = tuple[str, str, Any]
+"""(level, message, meta)."""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Waits between attempts: base × factor^(n-1), at most max, of which a share `jitter` is random. Seconds."""
+
+    base_sec: float = 2.0
+    factor: float = 2.0
+    max_sec: float = 300.0
+    jitter: float = 0.2
+
+    def wait_sec(self, attempts: int) -> float:
+        """The wait after `attempts` attempts have failed."""
+        wait = min(self.max_sec, self.base_sec * self.factor ** max(0, attempts - 1))
+        return wait * (1 + self.jitter * (2 * random.random() - 1))  # noqa: S311 - spreads load, hides nothing
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt that this worker holds: the job's facts it needs, and how full the queue's window is."""
+
+    id: uuid.UUID
+    type: str
+    queue: str
+    input: Any
+    attempts: int
+    max_attempts: int
+    fence: int
+    timeout_sec: int
+    started_at: datetime
+    handler: str | None
+    """None: the job's type does not exist."""
+    enabled: bool
+    retry: RetryPolicy
+    left_in_window: int
+    has_backlog: bool
+
+
+def claim(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None, lease_sec: float) -> Claim | None:
+    """queued → running. None when another worker was first, or the job was cancelled or has moved on."""
+    found = rows("claim", {"id": job_id, "fence": fence, "worker": worker, "node": node, "lease_sec": lease_sec})
+    if not found:
+        return None
+    row = found[0]
+    policy = [row.pop(name) for name in ("retry_base_sec", "retry_factor", "retry_max_sec", "retry_jitter")]
+    if isinstance(row["input"], str):
+        row["input"] = json.loads(row["input"])
+    claimed = Claim(
+        retry=RetryPolicy(*policy) if row["handler"] else RetryPolicy(), **row | {"enabled": bool(row["enabled"])}
+    )
+    live.announce([job_id])
+    return claimed
+
+
+def succeed(
+    job_id: uuid.UUID, fence: int, *, result: Any, lines: Sequence[dict[str, Any]] = (), max_bytes: int = 8_388_608
+) -> bool:
+    """running → succeeded. False for a stale attempt. Raises NotStorable if `result` is not JSON, or is too large."""
+    encoded = dumps(result)
+    if len(encoded) > max_bytes:
+        raise NotStorable(f"{len(encoded)} bytes of JSON; at most {max_bytes} are kept")
+    line = log_line(_LAST, "Job succeeded", "info", None, None)
+    return _end(job_id, fence, Outcome.SUCCEEDED, result=encoded, lines=[*lines, line])
+
+
+def fail(
+    job_id: uuid.UUID,
+    fence: int,
+    *,
+    code: str | None,
+    message: str,
+    details: Any = None,
+    retry: bool,
+    retry_in_sec: float = 0.0,
+    handler: str = "",
+    outcome: Outcome = Outcome.FAILED,
+    lines: Sequence[dict[str, Any]] = (),
+) -> bool:
+    """running → queued again while `retry` and attempts are left, else → failed. False for a stale attempt."""
+    error = error_json(message, code=code, details=details)
+    meta = {"error": error["message"], "code": error["code"], "details": details, "handler": handler}
+    line = log_line(_LAST, "Job failed", "error", meta, None)
+    return _end(
+        job_id, fence, outcome, error=dumps(error), retry=retry, retry_in_sec=retry_in_sec, lines=[*lines, line]
+    )
+
+
+def lose(job_id: uuid.UUID, fence: int, *, reason: str) -> bool:
+    """running → queued again or failed with WORKER_LOST: the worker that held the lease is gone. False if it is not."""
+    error = error_json(f"the worker was lost while it ran this job: {reason}", code=errors.WORKER_LOST.name)
+    line = log_line(0, "Worker lost", "error", {"reason": reason}, None)
+    wait = RetryPolicy(base_sec=1.0).wait_sec(1)
+    return _end(job_id, fence, Outcome.LOST, error=dumps(error), retry=True, retry_in_sec=wait, lost=True, lines=[line])
+
+
+def _end(
+    job_id: uuid.UUID,
+    fence: int,
+    outcome: Outcome,
+    *,
+    lines: Sequence[dict[str, Any]],
+    result: str | None = None,
+    error: str | None = None,
+    retry: bool = False,
+    retry_in_sec: float = 0.0,
+    lost: bool = False,
+) -> bool:
+    params = {
+        "id": job_id,
+        "fence": fence,
+        "outcome": outcome.value,
+        "retry": retry,
+        "retry_in_sec": retry_in_sec,
+        "loss": int(lost),
+        "loss_limit": load().worker_lost_limit,
+        "result": result,
+        "error": error,
+        "lines": dumps(lines),
+    }
+    with transaction.atomic():
+        ended = rows("end_attempt", params)
+        if not ended:
+            return False
+        row = ended[0]
+        if row["has_dependants"] and row["status"] != Status.QUEUED:
+            _settle_dependants(job_id, Status(row["status"]))
+        transaction.on_commit(partial(live.announce, [job_id]))
+        if row["calls_back"]:
+            transaction.on_commit(dispatch.ring_callbacks)
+    return True
+
+
+def cancel(job_id: uuid.UUID, *, by: str) -> Job:
+    """queued | running → cancelled; the worker that runs it is told at commit. Cancelling again changes nothing.
+
+    Raises Problem NOT_FOUND, or CONFLICT when the job has succeeded or failed.
+    """
+    error = dumps(error_json("the job was cancelled", code=errors.JOB_CANCELLED.name))
+    with transaction.atomic():
+        ended = list(Job.objects.raw(statement("cancel"), {"id": job_id, "by": by, "error": error}))
+        if ended and ended[0].has_dependants:
+            _settle_dependants(job_id, Status.CANCELLED)
+        if ended:
+            transaction.on_commit(partial(live.announce, [job_id]))
+            if ended[0].callback_url is not None:
+                transaction.on_commit(dispatch.ring_callbacks)
+            return ended[0]
+    job = _existing(job_id)
+    if job.status != Status.CANCELLED:
+        raise Problem(
+            errors.CONFLICT, f"the job has already {job.status}; only queued and running jobs can be cancelled"
+        )
+    append_logs(job_id, [("warn", "Job cancelled", {"by": by, "was": "cancelled"})])
+    return job
+
+
+def reopen(job_id: uuid.UUID, *, by: str) -> Job:
+    """failed | cancelled → queued, as a new series of up to max_attempts attempts; audit-logged.
+
+    The fencing number goes on growing, so nothing of the old series can touch the new one. Raises Problem NOT_FOUND,
+    or CONFLICT when the job has not ended, has succeeded (dependants and callers have built on its result), or
+    depends on a job that has not succeeded and will not by itself.
+    """
+    with transaction.atomic():
+        job = Job.objects.select_for_update().filter(pk=job_id).first()
+        if job is None:
+            raise Problem(errors.NOT_FOUND, f"no job {job_id}")
+        if job.status not in RULES["reopen"].sources:
+            raise Problem(errors.CONFLICT, f"the job is {job.status}; only failed and cancelled jobs can be retried")
+        params = {"id": job_id, "by": by, "waiting_on": _open_dependencies(job)}
+        updated = Job.objects.raw(statement("reopen"), params)[0]
+        audit.record(
+            actor=by, action="job.retried", object_type="job", object_id=str(job_id), details={"series": updated.series}
+        )
+        transaction.on_commit(partial(live.announce, [job_id]))
+        transaction.on_commit(partial(dispatch.fill, job.queue))
+    return updated
+
+
+def _open_dependencies(job: Job) -> int:
+    """How many dependencies have yet to succeed. Raises Problem CONFLICT when one has ended otherwise."""
+    states = list(
+        Job.objects.select_for_update(no_key=True)
+        .filter(pk__in=JobDependency.objects.filter(job=job).values("depends_on"))
+        .order_by("pk")
+        .values_list("pk", "status")
+    )
+    failed = [str(pk) for pk, status in states if status in (Status.FAILED, Status.CANCELLED)]
+    if failed:
+        raise Problem(
+            errors.CONFLICT,
+            "a job that this one depends on has not succeeded; retry that first",
+            {"failed_dependencies": failed},
+        )
+    error_details = (job.error or {}).get("details") or {}
+    if error_details.get("missing_dependencies"):
+        raise Problem(errors.CONFLICT, "the job depends on jobs that do not exist; create a new one without them")
+    return sum(status != Status.SUCCEEDED for _, status in states)
+
+
+def _settle_dependants(job_id: uuid.UUID, status: Status) -> None:
+    """Within the transition's transaction: let dependants run, or fail those that never can, and theirs in turn."""
+    if status == Status.SUCCEEDED:
+        released = rows("release_dependants", {"id": job_id})
+        for queue in {row["queue"] for row in released if row["waiting_on"] == 0}:
+            transaction.on_commit(partial(dispatch.fill, queue))
+        return
+    failed = [job_id]
+    while failed:
+        blocked = rows("block_dependants", {"failed_ids": failed, "blocked_ids": [], "missing": "[]"})
+        transaction.on_commit(partial(live.announce, [row["id"] for row in blocked]))
+        failed = [row["id"] for row in blocked if row["has_dependants"]]
+
+
+def block(job_id: uuid.UUID, *, missing: Sequence[str]) -> None:
+    """queued → failed with DEPENDENCY_BLOCKED, for a job just created whose dependencies can never all succeed."""
+    rows("block_dependants", {"failed_ids": [], "blocked_ids": [job_id], "missing": json.dumps(list(missing))})
+
+
+def append_logs(job_id: uuid.UUID, lines: Iterable[Line]) -> None:
+    """Append log lines to a job in whatever state. The job's row is locked meanwhile (see append_logs.sql)."""
+    records = [log_line(ord_, message, level, meta, None) for ord_, (level, message, meta) in enumerate(lines)]
+    rows("append_logs", {"id": job_id, "fence": None, "lines": dumps(records), "progress": None})
+    transaction.on_commit(partial(live.announce, [job_id]))
+
+
+def append_attempt_logs(job_id: uuid.UUID, fence: int, records: Sequence[dict[str, Any]], progress: Any = None) -> bool:
+    """Append the lines (made by `log_line`) and progress of a running attempt. False, and nothing written, if stale."""
+    params = {
+        "id": job_id,
+        "fence": fence,
+        "lines": dumps(records),
+        "progress": None if progress is None else dumps(progress),
+    }
+    written = bool(rows("append_logs", params))
+    if written:
+        live.announce([job_id])
+    return written
+
+
+def _existing(job_id: uuid.UUID) -> Job:
+    job = Job.objects.filter(pk=job_id).first()
+    if job is None:
+        raise Problem(errors.NOT_FOUND, f"no job {job_id}")
+    return job

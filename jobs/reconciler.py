@@ -1,0 +1,93 @@
+"""The reconciler: what makes the system right on the timer alone. Run each second; any number may run at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from jobs import dispatch, lifecycle
+from jobs.models import IdempotencyKey, Job, Node, Status
+from jobs.sql import rows
+from rauskuclaw import redis
+from rauskuclaw.config import load
+from rauskuclaw.wire import job_queue, redis_keys
+
+logger = logging.getLogger("jobs.reconciler")
+
+LOST_AFTER_SEC = 2.0
+"""A published job that for so long was neither claimed nor is in Redis is published again."""
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run did: leases taken back, messages published again, jobs newly published."""
+
+    leases_expired: int
+    republished: int
+    published: int
+
+
+def reconcile() -> Report:
+    """Take back expired leases, publish again what Redis lost, fill every queue's window."""
+    expired = take_back_expired_leases()
+    republished = republish_lost()
+    published = sum(dispatch.fill(row["queue"]) for row in rows("queues_with_backlog", {}))
+    return Report(expired, republished, published)
+
+
+def take_back_expired_leases() -> int:
+    """Requeue or fail running jobs whose worker was silent for a whole lease.
+
+    After Postgres itself was away nobody could renew, so the first lease_sec after its start expire nothing.
+    """
+    found = rows("expired_leases", {"lease_sec": load().lease_sec, "limit": BATCH})
+    reason = f"no sign of life for {load().lease_sec} s"
+    return sum(lifecycle.lose(row["id"], row["fence"], reason=f"{row['locked_by']}: {reason}") for row in found)
+
+
+def republish_lost() -> int:
+    """Publish again the jobs that should be in Redis and are not: after a flush, a failed push, a worker's death
+    between taking the message and claiming the job."""
+    stale = rows("stale_in_window", {"lost_after_sec": LOST_AFTER_SEC, "limit": BATCH})
+    by_queue: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in stale:
+        by_queue[row["queue"]].append(row)
+    count = 0
+    for queue, jobs in by_queue.items():
+        try:
+            present = _message_ids_in_redis(queue)
+        except redis.REDIS_ERRORS:
+            return count
+        lost = [job for job in jobs if dispatch.message_id(job["id"], job["fence"]) not in present]
+        if lost and dispatch.publish(lost):
+            # Counts as published now, so that the next runs leave it time to be claimed.
+            Job.objects.filter(pk__in=[job["id"] for job in lost], status=Status.QUEUED).filter(
+                published_at__isnull=False
+            ).update(published_at=Now())
+            logger.info("republished %d jobs that Redis no longer held, queue %s", len(lost), queue)
+            count += len(lost)
+    return count
+
+
+def _message_ids_in_redis(queue: str) -> set[str]:
+    with redis.client().pipeline(transaction=False) as pipe:
+        for key in redis_keys(job_queue(queue)):
+            pipe.lrange(key, 0, -1)
+        lists = pipe.execute()
+    return {json.loads(message)["headers"]["id"] for messages in lists for message in messages}
+
+
+def prune() -> dict[str, int]:
+    """Delete expired idempotency keys and nodes that have been silent for a day."""
+    keys, _ = IdempotencyKey.objects.filter(expires_at__lt=timezone.now()).delete()
+    nodes, _ = Node.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
+    return {"idempotency_keys": keys, "nodes": nodes}

@@ -1,0 +1,37 @@
+-- Claim one attempt: queued → running, with the attempt's row and log line. No row: somebody else was first.
+-- The fence in the message must be the row's: a message of an earlier attempt claims nothing.
+-- Also says how full the queue's window is, so that the worker that drains it refills it (job_in_window).
+WITH claimed AS (
+    UPDATE jobs_job
+    SET status = 'running', attempts = attempts + 1, fence = fence + 1, published_at = NULL, progress = NULL,
+        locked_by = %(worker)s, node = %(node)s, started_at = clock_timestamp(), updated_at = clock_timestamp(),
+        lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_sec)s)
+    WHERE id = %(id)s AND status = 'queued' AND fence = %(fence)s AND published_at IS NOT NULL AND waiting_on = 0
+        AND attempts < max_attempts
+    RETURNING *
+),
+attempt AS (
+    INSERT INTO jobs_attempt (job_id, number, series, ordinal, worker, node, outcome, started_at, waited_ms)
+    SELECT
+        id, fence, series, attempts, locked_by, node, 'running', started_at,
+        GREATEST(0, (EXTRACT(EPOCH FROM started_at - available_at) * 1000)::bigint)
+    FROM claimed
+),
+line AS (
+    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
+    SELECT id, started_at, 'info', 'Job claimed', jsonb_build_object('worker', locked_by, 'queue', queue) FROM claimed
+)
+SELECT
+    claimed.id, claimed.type, claimed.queue, claimed.input, claimed.attempts, claimed.max_attempts, claimed.fence,
+    claimed.timeout_sec, claimed.started_at,
+    type.handler, type.enabled, type.retry_base_sec, type.retry_factor, type.retry_max_sec, type.retry_jitter,
+    (
+        SELECT count(*) - 1 FROM jobs_job AS w
+        WHERE w.queue = claimed.queue AND w.status = 'queued' AND w.published_at IS NOT NULL
+    ) AS left_in_window,
+    EXISTS (
+        SELECT FROM jobs_job AS b
+        WHERE b.queue = claimed.queue AND b.status = 'queued' AND b.published_at IS NULL AND b.waiting_on = 0
+            AND b.available_at <= now()
+    ) AS has_backlog
+FROM claimed LEFT JOIN jobs_jobtype AS type ON type.name = claimed.type

@@ -1,0 +1,69 @@
+-- Create jobs with their first log line and, for one job with an Idempotency-Key, the key: all or nothing.
+-- rows: a JSON array; digest: null without a key. No row comes back when the key is already taken and alive.
+-- Locks: none that wait, except on a concurrent first use of the same key (its unique index), which is the point.
+-- A job is put into its queue's window here when there is room and nothing of its rank waits before it (job_in_window,
+-- job_to_publish); otherwise fill.sql does it. With publish false (batches), always fill.sql.
+WITH incoming AS MATERIALIZED (
+    SELECT *
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS row (
+        ord int, id uuid, type text, queue text, priority smallint, timeout_sec smallint, max_attempts smallint,
+        callback_url text, tags jsonb, input jsonb, waiting_on smallint, created_by text, handler text
+    )
+),
+taken_key AS (
+    INSERT INTO jobs_idempotencykey AS existing (digest, fingerprint, job_id, created_at, expires_at)
+    SELECT %(digest)s, %(fingerprint)s, id, now(), now() + make_interval(secs => %(ttl_sec)s)
+    FROM incoming
+    WHERE %(digest)s::text IS NOT NULL
+    ON CONFLICT (digest) DO UPDATE
+    SET fingerprint = EXCLUDED.fingerprint, job_id = EXCLUDED.job_id,
+        created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at
+    WHERE existing.expires_at <= now()
+    RETURNING digest
+),
+job AS (
+    INSERT INTO jobs_job (
+        id, type, queue, status, priority, timeout_sec, attempts, max_attempts, callback_url, tags, input,
+        created_at, updated_at, available_at, waiting_on, created_by, published_at
+    )
+    SELECT
+        id, type, queue, 'queued', priority, timeout_sec, 0, max_attempts, callback_url,
+        ARRAY(SELECT jsonb_array_elements_text(tags)), input,
+        -- Jobs of one batch keep their order: created_at orders a queue.
+        now() + make_interval(secs => ord * 0.000001), now(), now(), waiting_on, created_by,
+        CASE
+            WHEN %(publish)s AND waiting_on = 0
+                AND (
+                    SELECT count(*) FROM jobs_job AS w
+                    WHERE w.queue = incoming.queue AND w.status = 'queued' AND w.published_at IS NOT NULL
+                ) < GREATEST(
+                    %(window_min)s,
+                    %(window_factor)s * (
+                        SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
+                        WHERE kind = 'worker' AND incoming.queue = ANY (queues)
+                            AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s)
+                    )
+                )
+                AND NOT EXISTS (
+                    SELECT FROM jobs_job AS b
+                    WHERE b.queue = incoming.queue AND b.status = 'queued' AND b.published_at IS NULL
+                        AND b.waiting_on = 0 AND b.priority >= incoming.priority AND b.available_at <= now()
+                )
+            THEN now()
+        END
+    FROM incoming
+    WHERE %(digest)s::text IS NULL OR EXISTS (SELECT FROM taken_key)
+    RETURNING *
+),
+line AS (
+    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
+    SELECT
+        job.id, now(), 'info', %(log_message)s,
+        jsonb_build_object(
+            'type', job.type, 'queue', job.queue, 'priority', job.priority, 'timeout_sec', job.timeout_sec,
+            'max_attempts', job.max_attempts, 'handler', incoming.handler
+        )
+    FROM job JOIN incoming USING (id)
+    ORDER BY incoming.ord
+)
+SELECT job.* FROM job JOIN incoming USING (id) ORDER BY incoming.ord

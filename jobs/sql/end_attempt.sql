@@ -1,0 +1,52 @@
+-- End a running attempt: succeeded, or failed with or without another try; with its log lines, its attempt row and
+-- the callback's outbox row. No row comes back for a stale attempt: the fence is not the row's any more.
+-- retry is granted while attempts are left and the job has not cost too many workers.
+-- Locks: the job's row.
+WITH ended AS (
+    UPDATE jobs_job
+    SET status = CASE
+            WHEN %(outcome)s = 'succeeded' THEN 'succeeded'
+            WHEN %(retry)s AND attempts < max_attempts AND worker_losses + %(loss)s < %(loss_limit)s THEN 'queued'
+            ELSE 'failed'
+        END,
+        finished_at = CASE
+            WHEN %(outcome)s <> 'succeeded' AND %(retry)s AND attempts < max_attempts
+                AND worker_losses + %(loss)s < %(loss_limit)s THEN NULL
+            ELSE clock_timestamp()
+        END,
+        worker_losses = worker_losses + %(loss)s,
+        result = CASE WHEN %(outcome)s = 'succeeded' THEN %(result)s::jsonb ELSE result END,
+        error = CASE WHEN %(outcome)s = 'succeeded' THEN NULL ELSE %(error)s::jsonb END,
+        available_at = clock_timestamp() + make_interval(secs => %(retry_in_sec)s),
+        updated_at = clock_timestamp(), locked_by = '', node = NULL, lease_expires_at = NULL
+    WHERE id = %(id)s AND status = 'running' AND fence = %(fence)s
+    RETURNING *
+),
+attempt AS (
+    UPDATE jobs_attempt AS a
+    SET outcome = %(outcome)s, error = %(error)s::jsonb, ended_at = ended.updated_at,
+        ran_ms = GREATEST(0, (EXTRACT(EPOCH FROM ended.updated_at - a.started_at) * 1000)::bigint)
+    FROM ended
+    WHERE a.job_id = ended.id AND a.number = ended.fence
+),
+line AS (
+    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
+    SELECT id, ts, level, message, meta
+    FROM (
+        SELECT l.ord, ended.id, COALESCE(l.ts, ended.updated_at) AS ts, l.level, l.message, l.meta
+        FROM ended, jsonb_to_recordset(%(lines)s::jsonb)
+            AS l (ord int, ts timestamptz, level text, message text, meta jsonb)
+        UNION ALL
+        SELECT
+            2147483647, id, updated_at, 'warn', 'Re-queued for retry',
+            jsonb_build_object(
+                'attempt', attempts, 'max_attempts', max_attempts,
+                'retry_in_ms', round(%(retry_in_sec)s::numeric * 1000),
+                'available_at', to_char(available_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+            )
+        FROM ended WHERE status = 'queued'
+    ) AS lines
+    ORDER BY ord
+),
+{{callback}}
+SELECT id, queue, status, has_dependants, callback_url IS NOT NULL AND finished_at IS NOT NULL AS calls_back FROM ended

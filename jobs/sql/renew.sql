@@ -1,0 +1,27 @@
+-- A node says it lives, renews the leases it holds, and hears which of them are not its own any more: those it names
+-- and that do not come back. Also: how many jobs of its queues have waited in Redis for long.
+-- Locks: the named rows, for the statement.
+WITH node AS (
+    INSERT INTO jobs_node (
+        id, kind, name, host, pid, pid_created_at, queues, concurrency, version, started_at, seen_at
+    )
+    VALUES (
+        %(node)s, 'worker', %(name)s, %(host)s, %(pid)s, %(pid_created_at)s, %(queues)s, %(concurrency)s, %(version)s,
+        now(), now()
+    )
+    ON CONFLICT (id) DO UPDATE SET seen_at = now()
+),
+renewed AS (
+    UPDATE jobs_job AS j
+    SET lease_expires_at = now() + make_interval(secs => %(lease_sec)s)
+    FROM unnest(%(ids)s::uuid[], %(fences)s::int[]) AS held (id, fence)
+    WHERE j.id = held.id AND j.fence = held.fence AND j.status = 'running' AND j.node = %(node)s
+    RETURNING j.id
+)
+SELECT
+    ARRAY(SELECT id::text FROM renewed) AS renewed,
+    (
+        SELECT count(*) FROM jobs_job
+        WHERE queue = ANY (%(queues)s) AND status = 'queued'
+            AND published_at < now() - make_interval(secs => %(stuck_after_sec)s)
+    ) AS stuck

@@ -1,0 +1,15 @@
+-- failed | cancelled → queued, as a new series of attempts, with its log line. The fence grows on.
+-- Locks: the job's row.
+WITH reopened AS (
+    UPDATE jobs_job
+    SET status = 'queued', series = series + 1, attempts = 0, worker_losses = 0, error = NULL, finished_at = NULL,
+        started_at = NULL, progress = NULL, published_at = NULL, waiting_on = %(waiting_on)s,
+        available_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE id = %(id)s AND status IN ('failed', 'cancelled')
+    RETURNING *
+),
+line AS (
+    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
+    SELECT id, updated_at, 'info', 'Job retried', jsonb_build_object('by', %(by)s::text, 'series', series) FROM reopened
+)
+SELECT * FROM reopened

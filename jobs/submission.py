@@ -1,0 +1,351 @@
+"""Making jobs: checks of the request, idempotency, and one statement that writes all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from pydantic import ValidationError
+
+from access.principals import Principal
+from jobs import dispatch, lifecycle, live
+from jobs.callbacks import callback_url_problem
+from jobs.handlers import registry
+from jobs.models import TERMINAL, IdempotencyKey, Job, JobDependency, JobType, Status
+from jobs.sql import statement
+from jobs.storable import dumps
+from rauskuclaw import errors
+from rauskuclaw.config import load
+from rauskuclaw.errors import Problem
+from rauskuclaw.patterns import QUEUE
+
+MAX_TAGS = 20
+MAX_DEPENDENCIES = 50
+MAX_DEPENDENCY_CHARS = 120
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job as asked for. None: the job type's default."""
+
+    type: str
+    queue: str = "default"
+    input: Any = None
+    priority: int | None = None
+    timeout_sec: int | None = None
+    max_attempts: int | None = None
+    callback_url: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job, and whether it already existed because its Idempotency-Key was used before."""
+
+    job: Job
+    idempotent: bool
+
+
+def invalid(path: str, message: str) -> Problem:
+    """A 400 that names the field."""
+    return Problem(errors.VALIDATION_ERROR, message, {"errors": [{"path": path, "message": message}]})
+
+
+def parse_new_job(body: object) -> NewJob:
+    """The request body's fields (contract 2.3), with all faults in one Problem VALIDATION_ERROR. Unknown ones are ignored."""
+    if not isinstance(body, Mapping):
+        raise invalid("", "the body must be a JSON object")
+    faults: list[tuple[str, str]] = []
+    type_ = body.get("type")
+    if not isinstance(type_, str) or not type_.strip():
+        faults.append(("type", "type is required: the name of a job type"))
+    queue = body.get("queue")
+    if queue is None or (isinstance(queue, str) and not queue.strip()):
+        queue = "default"
+    elif not isinstance(queue, str) or not QUEUE.fullmatch(queue.strip()):
+        faults.append(("queue", "queue must be 1 to 80 characters of a-z 0-9 . _ : -"))
+    callback_url = str(body["callback_url"]) if body.get("callback_url") else None
+    if callback_url is not None and (problem := callback_url_problem(callback_url)):
+        faults.append(("callback_url", problem))
+    tags = body.get("tags")
+    new = {
+        "priority": _integer(body, "priority", 0, 10, faults),
+        "timeout_sec": _integer(body, "timeout_sec", 1, 3600, faults),
+        "max_attempts": _integer(body, "max_attempts", 1, 10, faults),
+    }
+    if faults:
+        message = "; ".join(message for _, message in faults)
+        raise Problem(
+            errors.VALIDATION_ERROR, message, {"errors": [{"path": path, "message": text} for path, text in faults]}
+        )
+    return NewJob(
+        type=str(type_).strip(),
+        queue=str(queue).strip(),
+        input=body.get("input"),
+        callback_url=callback_url,
+        tags=tuple(_text(tag) for tag in tags[:MAX_TAGS]) if isinstance(tags, list) else (),
+        **new,
+    )
+
+
+def _integer(body: Mapping[str, Any], name: str, low: int, high: int, faults: list[tuple[str, str]]) -> int | None:
+    value = body.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
+        return value
+    faults.append((name, f"{name} must be a whole number from {low} to {high}"))
+    return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def submit(
+    new: NewJob, *, created_by: str, idempotency_key: str | None = None, principal: Principal | None = None
+) -> Submitted:
+    """Create one job, or find the one its Idempotency-Key made before.
+
+    Raises Problem VALIDATION_ERROR (unknown or disabled type, bad input), FORBIDDEN (queue), IDEMPOTENCY_CONFLICT.
+    """
+    types = _types([new.type])
+    new = _checked(new, types, principal)
+    key = (idempotency_key or "").strip()
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest() if key else None
+    created = _create([new], types, created_by=created_by, principal=principal, digest=digest)
+    if created:
+        return Submitted(created[0], idempotent=False)
+    known = IdempotencyKey.objects.select_related("job").get(digest=digest)
+    if known.fingerprint != fingerprint(new):
+        raise Problem(
+            errors.IDEMPOTENCY_CONFLICT,
+            "this Idempotency-Key was used for another request; use a new key for a new job",
+        )
+    return Submitted(known.job, idempotent=True)
+
+
+def submit_batch(
+    items: Sequence[NewJob], *, created_by: str, principal: Principal | None = None
+) -> list[Submitted | Problem]:
+    """Create many jobs in one transaction. Each item gets its job or its Problem; bad items do not stop the others."""
+    types = _types({item.type for item in items})
+    results: list[Submitted | Problem | None] = []
+    good: list[NewJob] = []
+    for item in items:
+        try:
+            good.append(_checked(item, types, principal))
+            results.append(None)
+        except Problem as problem:
+            results.append(problem)
+    created = iter(_create(good, types, created_by=created_by, principal=principal) if good else ())
+    return [Submitted(next(created), idempotent=False) if result is None else result for result in results]
+
+
+def fingerprint(new: NewJob) -> str:
+    """SHA-256 of what makes two requests the same (contract 4.6), over canonical JSON: the order of keys is no difference."""
+    facts = [
+        new.type, new.queue, new.input, new.priority, new.timeout_sec, new.max_attempts, new.callback_url, list(new.tags)
+    ]  # fmt: skip
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _types(names: Iterable[str]) -> dict[str, JobType]:
+    return {job_type.name: job_type for job_type in JobType.objects.filter(name__in=names)}
+
+
+def _checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | None) -> NewJob:
+    """`new` with the type's defaults. Raises Problem in the contract's order: fields, type, input, then the queue."""
+    job_type = types.get(new.type)
+    if job_type is None or not job_type.enabled:
+        state = "does not exist" if job_type is None else "is disabled"
+        raise invalid("type", f"job type {new.type!r} {state}; GET /v1/job-types lists the enabled ones")
+    check_input(new.input, job_type.handler)
+    if principal is not None:
+        principal.require_queue(new.queue)
+    return replace(
+        new,
+        priority=5 if new.priority is None else new.priority,
+        timeout_sec=job_type.default_timeout_sec if new.timeout_sec is None else new.timeout_sec,
+        max_attempts=job_type.default_max_attempts if new.max_attempts is None else new.max_attempts,
+    )
+
+
+def check_input(value: Any, handler_id: str) -> None:
+    """The checks of an input at creation (contract 2.3): those of every job, then the handler's. Raises Problem."""
+    if isinstance(value, Mapping):
+        _check_common(value)
+    handler = registry.get(handler_id)
+    if handler is None or not handler.checks_input_at_creation:
+        return
+    try:
+        handler.Input.model_validate(_own_fields({} if not value else value))
+    except ValidationError as error:
+        faults = [
+            {
+                "path": ".".join(["input", *(str(part) for part in fault["loc"])]),
+                "message": fault["msg"].removeprefix("Value error, "),
+            }
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        message = "; ".join(
+            fault["message"]
+            if fault["message"].startswith(handler_id.removeprefix("builtin:"))
+            else f"{fault['path']}: {fault['message']}"
+            for fault in faults
+        )
+        raise Problem(errors.VALIDATION_ERROR, message, {"errors": faults}) from None
+
+
+def _own_fields(value: Any) -> Any:
+    """The input without the platform's `depends_on`, which a handler's model need not know."""
+    if isinstance(value, Mapping) and "depends_on" in value:
+        return {name: item for name, item in value.items() if name != "depends_on"}
+    return value
+
+
+def _check_common(value: Mapping[str, Any]) -> None:
+    depends_on = value.get("depends_on")
+    if "depends_on" in value and not (
+        isinstance(depends_on, list)
+        and len(depends_on) <= MAX_DEPENDENCIES
+        and all(isinstance(item, str) and item.strip() and len(item) <= MAX_DEPENDENCY_CHARS for item in depends_on)
+    ):
+        raise invalid(
+            "input.depends_on",
+            f"input.depends_on must be an array of at most {MAX_DEPENDENCIES} job ids,"
+            f" each 1 to {MAX_DEPENDENCY_CHARS} characters",
+        )
+    if "memory" in value and value["memory"] is not False and not isinstance(value["memory"], Mapping):
+        raise invalid("input.memory", "input.memory must be false or an object")
+    if "memory_write" in value:
+        _check_memory_write(value["memory_write"])
+
+
+def _check_memory_write(value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise invalid("input.memory_write", "input.memory_write must be an object")
+    scope, key, ttl = value.get("scope"), value.get("key"), value.get("ttl_sec")
+    if not isinstance(scope, str) or not scope.strip():
+        raise invalid("input.memory_write.scope", "input.memory_write.scope must be a non-empty string")
+    if key is not None and not isinstance(key, str):
+        raise invalid("input.memory_write.key", "input.memory_write.key must be a string")
+    if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int) or ttl < 0):
+        raise invalid("input.memory_write.ttl_sec", "input.memory_write.ttl_sec must be a whole number from 0, or null")
+
+
+def _create(
+    items: Sequence[NewJob],
+    types: Mapping[str, JobType],
+    *,
+    created_by: str,
+    principal: Principal | None = None,
+    digest: str | None = None,
+    log_message: str = "Job created",
+) -> list[Job]:
+    """Write the jobs, in order. Empty when the Idempotency-Key `digest` is taken. One commit."""
+    wanted = [_dependencies(item) for item in items]
+    with transaction.atomic():
+        states = _lock_dependencies({name for names in wanted for name in names}, principal)
+        plans = [_plan(names, states) for names in wanted]
+        records = [
+            {
+                "ord": ord_, "id": str(uuid.uuid4()), "type": item.type, "queue": item.queue, "priority": item.priority,
+                "timeout_sec": item.timeout_sec, "max_attempts": item.max_attempts, "callback_url": item.callback_url,
+                "tags": item.tags, "input": item.input, "waiting_on": plan.waiting_on, "created_by": created_by,
+                "handler": types[item.type].handler,
+            }
+            for ord_, (item, plan) in enumerate(zip(items, plans, strict=True))
+        ]  # fmt: skip
+        params = {
+            "rows": dumps(records),
+            "digest": digest,
+            "fingerprint": fingerprint(items[0]) if digest else None,
+            "ttl_sec": load().idempotency_ttl_sec,
+            "publish": len(items) == 1,
+            "log_message": log_message,
+            **dispatch.window_params(),
+        }
+        jobs = list(Job.objects.raw(statement("create"), params))
+        for job, plan in zip(jobs, plans if jobs else [], strict=True):
+            _link(job, plan)
+        transaction.on_commit(partial(_announce, jobs))
+    return jobs
+
+
+def _announce(jobs: Sequence[Job]) -> None:
+    """After the commit: push what the statement put into the window; larger submissions are filled in, in order."""
+    if len(jobs) == 1 and jobs[0].published_at is not None:
+        job = jobs[0]
+        dispatch.publish(
+            [{"id": job.id, "queue": job.queue, "fence": 0, "priority": job.priority, "timeout_sec": job.timeout_sec}]
+        )
+    elif len(jobs) > 1:
+        for queue in dict.fromkeys(job.queue for job in jobs):
+            dispatch.fill(queue)
+    if jobs:
+        live.announce([job.id for job in jobs])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a new job's `depends_on` comes to: existing jobs, ids that do not exist, and how many are still open."""
+
+    existing: tuple[uuid.UUID, ...] = ()
+    missing: tuple[str, ...] = ()
+    waiting_on: int = 0
+    blocked: bool = False
+
+
+def _dependencies(item: NewJob) -> list[str]:
+    """The distinct ids of `input.depends_on`, in order."""
+    if not isinstance(item.input, Mapping):
+        return []
+    return list(dict.fromkeys(name.strip() for name in item.input.get("depends_on") or ()))
+
+
+def _lock_dependencies(names: set[str], principal: Principal | None) -> dict[str, str]:
+    """Status by id of the dependencies that exist and the caller may see. Their rows stay locked until the commit, so
+    that none can end between being read here and knowing its dependant."""
+    ids = [parsed for name in names if (parsed := _uuid(name))]
+    if not ids:
+        return {}
+    found = Job.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
+    states = {
+        str(pk): status
+        for pk, status, queue in found.values_list("pk", "status", "queue")
+        if principal is None or principal.allows_queue(queue)
+    }
+    open_ids = [pk for pk, status in states.items() if status not in TERMINAL]
+    Job.objects.filter(pk__in=open_ids, has_dependants=False).update(has_dependants=True)
+    return states
+
+
+def _plan(names: Sequence[str], states: Mapping[str, str]) -> _Plan:
+    known = {name: str(_uuid(name)) for name in names}
+    existing = tuple(uuid.UUID(pk) for pk in known.values() if pk in states)
+    missing = tuple(name for name, pk in known.items() if pk not in states)
+    ended_badly = [pk for pk in existing if states[str(pk)] in (Status.FAILED, Status.CANCELLED)]
+    waiting_on = sum(states[str(pk)] != Status.SUCCEEDED for pk in existing) + len(missing)
+    return _Plan(existing, missing, waiting_on, blocked=bool(missing or ended_badly))
+
+
+def _link(job: Job, plan: _Plan) -> None:
+    JobDependency.objects.bulk_create(JobDependency(job=job, depends_on_id=pk) for pk in plan.existing)
+    if plan.blocked:
+        lifecycle.block(job.id, missing=plan.missing)
+        job.refresh_from_db()
+
+
+def _uuid(name: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(name)
+    except ValueError:
+        return None

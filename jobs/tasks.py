@@ -1,0 +1,107 @@
+"""Celery's doors: thin entry points, and the worker's signals. The work is in execution, agent, reconciler, callbacks."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from celery.worker.request import Request
+
+from jobs import agent, callbacks, dispatch, execution, processes, reconciler
+from jobs.models import Node
+from rauskuclaw.celery import app
+from rauskuclaw.config import load
+from rauskuclaw.wire import job_queue
+
+CALLBACK_BATCH = 50
+
+
+class AttemptRequest(Request):  # type: ignore[misc]
+    """Tells the agent what the pool does with an attempt. Runs in the worker's parent process."""
+
+    @property
+    def _attempt(self) -> tuple[uuid.UUID, int]:
+        """The job, and the fencing number that the claim gives it: one more than the message's."""
+        return uuid.UUID(self.kwargs["job_id"]), self.kwargs["fence"] + 1
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A pool process has the message."""
+        if (current := agent.current()) is not None:
+            current.accepted(*self._attempt, pid)
+        super().on_accepted(pid, time_accepted)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """The hard limit: Celery kills the pool process next; what it spawned dies first, while it is its child."""
+        if not soft and (current := agent.current()) is not None:
+            processes.kill_descendants(self.worker_pid)
+            current.ended(*self._attempt, reason="hard timeout")
+        super().on_timeout(soft, timeout)
+
+    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> None:
+        """The pool process is done."""
+        if (current := agent.current()) is not None and not failed__retval__runtime[0]:
+            current.ended(*self._attempt)
+        super().on_success(failed__retval__runtime, **kwargs)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        """The task raised, or its process died."""
+        if (current := agent.current()) is not None:
+            lost = isinstance(exc_info.exception, WorkerLostError | SystemExit)
+            current.ended(*self._attempt, reason="lost", detail=str(exc_info.exception) if lost else "the task raised")
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+@app.task(name=dispatch.TASK_RUN_ATTEMPT, Request=AttemptRequest, ignore_result=True)
+def run_attempt(*, job_id: str, fence: int) -> None:
+    """Run one attempt of a job. Delivered twice it is harmless: the claim names the fence."""
+    execution.run_attempt(uuid.UUID(job_id), fence, worker=load().worker_id, node=agent.node_id())
+
+
+@app.task(name="jobs.reconcile", ignore_result=True)
+def reconcile() -> None:
+    """Beat's heartbeat, each second. Any number may run at once."""
+    Node.beat()
+    reconciler.reconcile()
+
+
+@app.task(name=dispatch.TASK_DELIVER_CALLBACKS, ignore_result=True)
+def deliver_callbacks() -> None:
+    """Deliver the callbacks that are due. Two runs share the work: each row is claimed by one."""
+    while callbacks.deliver_due(limit=CALLBACK_BATCH):
+        pass
+
+
+@app.task(name="jobs.prune", ignore_result=True)
+def prune() -> None:
+    """Delete what has expired."""
+    reconciler.prune()
+
+
+@signals.worker_init.connect
+def _make_agent(sender: Any, **_kwargs: Any) -> None:
+    consumed = sender.app.amqp.queues.consume_from
+    queues = [queue for queue in load().worker_queue_allowlist if job_queue(queue) in consumed]
+    if queues:
+        agent.start(queues=queues, concurrency=load().worker_concurrency)
+        processes.become_subreaper()
+
+
+@signals.worker_ready.connect
+def _start_agent(**_kwargs: Any) -> None:
+    if (current := agent.current()) is not None:
+        current.start()
+
+
+@signals.worker_shutdown.connect
+def _stop_agent(**_kwargs: Any) -> None:
+    if (current := agent.current()) is not None and current.is_alive():
+        current.stop()
+
+
+@signals.worker_process_init.connect
+def _prepare_pool_process(**_kwargs: Any) -> None:
+    processes.die_with_parent()
+    processes.become_subreaper()
+    execution.install_signal_handlers()
