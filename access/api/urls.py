@@ -1,0 +1,13 @@
+"""Routes of `/v1/auth/*` and `/v1/keys`, to be included under `v1/`."""
+
+from django.urls import path
+
+from access.api.views import Key, Keys, Session, StreamTokens, Whoami
+
+urlpatterns = [
+    path("auth/whoami", Whoami.as_view()),
+    path("auth/sse-token", StreamTokens.as_view()),
+    path("auth/session", Session.as_view()),
+    path("keys", Keys.as_view()),
+    path("keys/<uuid:key_id>", Key.as_view()),
+]
