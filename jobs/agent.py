@@ -160,6 +160,7 @@ class Agent(threading.Thread):
             end = self._ends[0]
             held = end.held
             if end.reason:
+                processes.kill_adopted()
                 processes.kill_marked(cookie(self.node, held.job_id, held.number))
             if held.stopped_at is not None:
                 meta = {

@@ -100,9 +100,11 @@ def run_attempt(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID |
         ending = _perform(claim, buffer, cookie=cookie(node, claim.id, claim.fence))
     except Cancelled:
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
-        processes.kill_descendants(os.getpid())
         buffer.close()
         return
+    finally:
+        # What commands left in the background ends with the attempt, however it ended.
+        processes.kill_descendants(os.getpid())
     _with_patience(lambda lines=buffer.close(): _end(claim, ending, lines, worker), FINISH_PATIENCE_SEC)  # type: ignore[misc]
 
 
@@ -126,7 +128,6 @@ def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str) -> Ending:
     except Cancelled:
         raise
     except TimeLimit:
-        processes.kill_descendants(os.getpid())
         details = {"timeout_sec": claim.timeout_sec}
         return Ending(Outcome.TIMED_OUT, code=errors.JOB_TIMEOUT.name, message="timeout", details=details, retry=True)
     except AttemptFailed as failure:

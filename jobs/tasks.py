@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from billiard.exceptions import WorkerLostError
 from celery import signals
 from celery.worker.request import Request
 
@@ -39,23 +38,31 @@ class AttemptRequest(Request):  # type: ignore[misc]
             current.ended(*self._attempt, reason="hard timeout")
         super().on_timeout(soft, timeout)
 
-    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> None:
-        """The pool process is done."""
-        if (current := agent.current()) is not None and not failed__retval__runtime[0]:
-            current.ended(*self._attempt)
-        super().on_success(failed__retval__runtime, **kwargs)
-
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """The task raised, or its process died."""
         if (current := agent.current()) is not None:
-            lost = isinstance(exc_info.exception, WorkerLostError | SystemExit)
-            current.ended(*self._attempt, reason="lost", detail=str(exc_info.exception) if lost else "the task raised")
+            error = getattr(exc_info.exception, "exc", exc_info.exception)
+            current.ended(*self._attempt, reason="lost", detail=str(error))
         super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def __init_subclass__(cls) -> None:
+        """Celery derives a class for each task that writes `on_success` anew and calls no super: so wrap that one."""
+        super().__init_subclass__()
+        derived = cls.on_success
+
+        def on_success(self: AttemptRequest, failed__retval__runtime: Any, **kwargs: Any) -> None:
+            if (current := agent.current()) is not None and not failed__retval__runtime[0]:
+                current.ended(*self._attempt)
+            derived(self, failed__retval__runtime, **kwargs)
+
+        cls.on_success = on_success
 
 
 @app.task(name=dispatch.TASK_RUN_ATTEMPT, Request=AttemptRequest, ignore_result=True)
 def run_attempt(*, job_id: str, fence: int) -> None:
     """Run one attempt of a job. Delivered twice it is harmless: the claim names the fence."""
+    # Here and not in worker_process_init: billiard sets its own signal handlers after that.
+    execution.install_signal_handlers()
     execution.run_attempt(uuid.UUID(job_id), fence, worker=load().worker_id, node=agent.node_id())
 
 
@@ -104,4 +111,3 @@ def _stop_agent(**_kwargs: Any) -> None:
 def _prepare_pool_process(**_kwargs: Any) -> None:
     processes.die_with_parent()
     processes.become_subreaper()
-    execution.install_signal_handlers()
