@@ -10,7 +10,9 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
+
+from django.db import transaction
 
 from jobs.sql import rows
 from rauskuclaw import redis
@@ -29,16 +31,6 @@ MAX_QUEUED_RINGS = 100
 """Callback wake-ups that may wait in Redis; each one delivers all that is due, so more would say nothing new."""
 
 
-class Publishable(Protocol):
-    """What a message needs of a job."""
-
-    id: uuid.UUID
-    queue: str
-    fence: int
-    priority: int
-    timeout_sec: int
-
-
 def window_params() -> dict[str, Any]:
     """The window's size, as the SQL files take it: twice (by default) the capacity of the live workers on the queue."""
     return {
@@ -48,9 +40,14 @@ def window_params() -> dict[str, Any]:
     }
 
 
-def fill(queue: str) -> int:
-    """Publish the best due jobs of `queue` up to its window. Returns how many; 0 also while another filler is at it."""
-    found = rows("fill", {"queue": queue, **window_params()})
+def fill(queue: str, *, wait: bool = True) -> int:
+    """Publish the best due jobs of `queue` up to its window. Returns how many.
+
+    wait: whether to queue up behind another filler of this queue; if not, its work is left to it and 0 returned.
+    """
+    with transaction.atomic():
+        locked = rows("fill_lock", {"queue": queue, "wait": wait})[0]["locked"]
+        found = rows("fill", {"queue": queue, **window_params()}) if locked else []
     publish(found)
     return len(found)
 

@@ -94,7 +94,7 @@ def run_attempt(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID |
     if claim is None:
         return
     if claim.has_backlog and claim.left_in_window <= max(2, load().worker_concurrency):
-        _with_patience(lambda: dispatch.fill(claim.queue), CLAIM_PATIENCE_SEC)
+        _with_patience(lambda: dispatch.fill(claim.queue, wait=False), CLAIM_PATIENCE_SEC)
     buffer = LogBuffer(claim.id, claim.fence)
     try:
         ending = _perform(claim, buffer, cookie=cookie(node, claim.id, claim.fence))

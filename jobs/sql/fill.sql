@@ -1,6 +1,7 @@
 -- What runs next: publish the best due jobs of one queue into its bounded window. THE place that decides order.
 -- Order: priority, then age. Served by job_to_publish (queue, priority desc, created_at, id) and job_in_window.
--- Locks: one filler a queue at a time (advisory, not waited for); rows with SKIP LOCKED.
+-- Locks: the caller holds the queue's advisory lock (fill_lock.sql) since an EARLIER statement: one filler at a time, and
+-- this statement's snapshot sees what the one before it published. Rows with SKIP LOCKED.
 WITH room AS MATERIALIZED (
     SELECT GREATEST(
         %(window_min)s,
@@ -13,7 +14,6 @@ WITH room AS MATERIALIZED (
         SELECT count(*) FROM jobs_job
         WHERE queue = %(queue)s AND status = 'queued' AND published_at IS NOT NULL
     ) AS free
-    WHERE pg_try_advisory_xact_lock(hashtextextended('rauskuclaw:fill:' || %(queue)s, 0))
 ),
 next AS MATERIALIZED (
     SELECT id FROM jobs_job
@@ -24,7 +24,7 @@ next AS MATERIALIZED (
 ),
 published AS (
     UPDATE jobs_job SET published_at = clock_timestamp() FROM next
-    WHERE jobs_job.id = next.id AND EXISTS (SELECT FROM room)
+    WHERE jobs_job.id = next.id
     RETURNING jobs_job.*
 )
 SELECT id, queue, fence, priority, timeout_sec FROM published ORDER BY priority DESC, created_at, id

@@ -1,0 +1,158 @@
+"""What is published, in which order, and how Redis may fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis as redis_py
+from django.utils import timezone
+from kombu import Connection
+
+from jobs import dispatch, lifecycle
+from jobs.models import Job
+from jobs.submission import NewJob, submit, submit_batch
+from rauskuclaw import redis
+from rauskuclaw.celery import app
+from rauskuclaw.config import load
+from rauskuclaw.wire import job_queue
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Make = Callable[..., Job]
+Messages = Callable[..., list[bytes]]
+
+
+def job_ids(messages: list[bytes]) -> list[str]:
+    return [json.loads(message)["headers"]["id"].split(":")[0] for message in messages]
+
+
+def test_below_saturation_a_new_job_is_published_at_once(make_job: Make, published: Messages) -> None:
+    job = make_job()
+
+    assert job_ids(published()) == [str(job.id)]
+    assert Job.objects.get(pk=job.pk).published_at is not None
+
+
+def test_celery_reads_the_message_with_the_jobs_own_limits(make_job: Make, wire: redis_py.Redis) -> None:
+    job = make_job(timeout_sec=7)
+
+    with Connection(app.conf.broker_url, transport_options=app.conf.broker_transport_options) as broker:
+        message = broker.SimpleQueue(app.amqp.queues[job_queue("default")]).get(timeout=5)
+
+    assert message.headers["task"] == "jobs.run_attempt"
+    assert message.headers["timelimit"] == [7 + load().hard_limit_grace_sec, 7]
+    assert message.decode()[1] == {"job_id": str(job.id), "fence": 0}
+
+
+def test_the_window_is_bounded_and_twice_the_workers(make_job: Make, published: Messages, make_node: Any) -> None:
+    make_node(concurrency=10)
+
+    for _ in range(30):
+        make_job()
+
+    assert len(published()) == 20
+
+
+def test_an_urgent_job_overtakes_all_but_the_window(make_job: Make, published: Messages) -> None:
+    for _ in range(dispatch.WINDOW_MIN + 50):
+        make_job(priority=1)
+    urgent = make_job(priority=10)
+    assert str(urgent.id) not in job_ids(published())
+
+    for job in Job.objects.exclude(published_at=None)[:1]:
+        lifecycle.cancel(job.id, by="test")
+    dispatch.fill("default")
+
+    assert job_ids(published())[0] == str(urgent.id)
+
+
+def test_a_batch_is_published_by_priority_then_in_its_own_order(make_type: Any, published: Messages) -> None:
+    make_type()
+    items = [NewJob(type="report.generate", priority=priority) for priority in (1, 5, 5, 9)]
+
+    results = submit_batch(items, created_by="test")
+
+    order = [str(result.job.id) for result in results]  # type: ignore[union-attr]
+    assert job_ids(published()) == [order[3], order[1], order[2], order[0]]
+
+
+def test_jobs_that_are_not_due_or_wait_for_others_are_not_published(make_job: Make, published: Messages) -> None:
+    first = make_job()
+    make_job(input={"depends_on": [str(first.id)]})
+    Job.objects.filter(pk=first.pk).update(published_at=None, available_at=timezone.now() + timedelta(hours=1))
+
+    assert dispatch.fill("default") == 0
+
+
+def test_two_fillers_at_once_do_not_overfill(make_job: Make, published: Messages) -> None:
+    from tests.jobs.test_lifecycle import run_together
+
+    for _ in range(dispatch.WINDOW_MIN * 3):
+        make_job()
+    Job.objects.update(published_at=None)
+
+    def fill() -> None:
+        from django.db import connection
+
+        dispatch.fill("default")
+        connection.close()
+
+    run_together([fill] * 6)
+
+    assert Job.objects.exclude(published_at=None).count() <= dispatch.WINDOW_MIN
+
+
+@pytest.fixture
+def dead_redis(configure: Callable[..., Any]) -> Any:
+    configure(REDIS_URL="redis://127.0.0.1:1/0")
+    redis.forget()
+    yield
+    redis.forget()
+
+
+def test_without_redis_jobs_are_created_read_and_cancelled(make_job: Make, dead_redis: None) -> None:
+    job = make_job()
+
+    assert lifecycle.cancel(job.id, by="test").status == "cancelled"
+
+
+def test_posting_a_job_costs_at_most_five_statements_and_one_commit(
+    make_type: Any, wire: redis_py.Redis, django_assert_max_num_queries: Any
+) -> None:
+    make_type()
+
+    with django_assert_max_num_queries(5) as queries:
+        submit(NewJob(type="report.generate"), created_by="test", idempotency_key="k")
+
+    assert sum(query["sql"] == "COMMIT" for query in queries.captured_queries) == 1
+
+
+def test_fill_and_claim_use_their_indexes_in_a_table_of_finished_jobs(make_type: Any, make_job: Make) -> None:
+    """The plans that must not scan: with 20,000 finished jobs, a sequential scan would be seen here."""
+    from django.db import connection
+
+    from jobs.sql import statement
+
+    make_type()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO jobs_job (id, type, queue, status, priority, timeout_sec, attempts, max_attempts, tags, finished_at)"
+            " SELECT gen_random_uuid(), 'report.generate', 'default', 'succeeded', 5, 60, 1, 1, '{}', now()"
+            " FROM generate_series(1, 20000)"
+        )
+        cursor.execute("ANALYZE jobs_job")
+        plans = ""
+        for name, params in {
+            "fill": {"queue": "default", **dispatch.window_params()},
+            "queues_with_backlog": {},
+            "expired_leases": {"lease_sec": 15, "limit": 10},
+            "stale_in_window": {"lost_after_sec": 2, "limit": 10},
+        }.items():
+            cursor.execute("EXPLAIN " + statement(name), params)
+            plans += "\n".join(row[0] for row in cursor.fetchall())
+
+    assert "Seq Scan on jobs_job " not in plans
