@@ -94,9 +94,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
         """Show the key, this once. Not as a message: those travel in a cookie or wait in the session's row."""
         page = {**self.admin_site.each_context(request), "title": "New API key", "key": obj, "opts": self.opts}
         page["secret"] = request.made_secret  # type: ignore[attr-defined]
-        response = TemplateResponse(request, "access/key_created.html", page)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "access/key_created.html", page)
 
     @admin.action(description="Revoke the selected keys", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

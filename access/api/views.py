@@ -36,6 +36,8 @@ from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, t
 from rauskuclaw.config import load
 from rauskuclaw.errors import NOT_FOUND, VALIDATION_ERROR, Problem
 
+_STATES = ("live", "revoked")
+
 
 class Whoami(APIView):
     """Who the caller is and what it may do."""
@@ -136,7 +138,7 @@ class Keys(APIView):
         operation_id="list_keys",
         tags=["keys"],
         parameters=[
-            OpenApiParameter("state", OpenApiTypes.STR, enum=["live", "revoked"], description="Only these"),
+            OpenApiParameter("state", OpenApiTypes.STR, enum=_STATES, description="Only these"),
             OpenApiParameter("limit", OpenApiTypes.INT, description="1 to 200, default 50"),
             OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before"),
         ],
@@ -146,6 +148,9 @@ class Keys(APIView):
         """Keys, newest first, without their secrets."""
         rows = ApiKey.objects.order_by("-created_at", "-id")
         if (state := text_param(request, "state")) is not None:
+            if state not in _STATES:
+                fault = {"path": "state", "message": f"Choose one of: {', '.join(_STATES)}."}
+                raise Problem(VALIDATION_ERROR, f"state: {fault['message']}", {"errors": [fault]})
             rows = rows.filter(revoked_at__isnull=state == "live")
         if cursor := text_param(request, "cursor"):
             created_at, key_id = decode_cursor(cursor, datetime, UUID)
