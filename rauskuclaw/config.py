@@ -1,8 +1,9 @@
 """Every setting an operator can make: the only reader of `os.environ` and of `rauskuclaw.json`.
 
-Precedence: environment variable (non-empty) > `rauskuclaw.json` > default; the two server addresses may also
-come from `VAR_DIR/run.env`, where `make up` writes them. Names and meanings follow the v1 contract, section 15.
-`docs/configuration.md` and `.env.example` are generated from this module (`manage.py docs`).
+Precedence: environment variable (non-empty) > for a secret, the file that `<NAME>_FILE` names > `rauskuclaw.json` >
+default; the two server addresses may also come from `VAR_DIR/run.env`, where `make up` writes them.
+Names and meanings follow the v1 contract, section 15. `docs/configuration.md` and `.env.example` are generated from
+this module (`manage.py docs`).
 """
 
 from __future__ import annotations
@@ -14,27 +15,22 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from rauskuclaw.config_sources import ApiKeyEntry, ConfigError, SecretFiles, describe, parse_key_entries
-from rauskuclaw.config_sources import read_json_file, read_run_env
-from rauskuclaw.patterns import QUEUE
+from rauskuclaw.config_checks import ConfigError, cross_checks, describe
+from rauskuclaw.config_sources import (
+    ApiKeyEntry,
+    parse_key_entries,
+    read_environment,
+    read_json_file,
+    read_run_env,
+    read_secret_files,
+)
 
 __all__ = ["Config", "ConfigError", "load"]
 
 ROOT = Path(__file__).resolve().parent.parent
-MIN_KEY_LENGTH = 16
-PLACEHOLDER_KEYS = frozenset(
-    {"change-me-please", "change-me", "changeme", "your-api-key", "api-key", "apikey", "secret", "password", "test"}
-)
-
-
-def is_placeholder_key(key: str) -> bool:
-    """Whether `key` is one that documentation and templates show and that must never open a door."""
-    return key.strip().lower() in PLACEHOLDER_KEYS
-
-
 def _csv(value: object) -> object:
     if isinstance(value, str):
         value = value.split(",")
@@ -51,6 +47,11 @@ def _1_true_or_yes(value: object) -> object:
     return value.strip().lower() in {"1", "true", "yes"} if isinstance(value, str) else value
 
 
+def _absolute(path: Path) -> Path:
+    return path.expanduser().resolve()
+
+
+Directory = Annotated[Path, AfterValidator(_absolute)]
 Csv = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_csv)]
 Switch = Annotated[bool, BeforeValidator(_only_1)]
 HandlerSwitch = Annotated[bool, BeforeValidator(_1_true_or_yes)]
@@ -62,7 +63,7 @@ def setting(default: Any, env: str, doc: str, *, cfg: str = "", renamed_by: str 
 
     renamed_by: the JSON path that may hold another name for the environment variable (contract section 15, `*`).
     """
-    extra = {"cfg": cfg, "renamed_by": renamed_by}
+    extra: dict[str, Any] = {"cfg": cfg, "renamed_by": renamed_by}
     kind = "default_factory" if callable(default) else "default"
     return Field(**{kind: default}, validation_alias=env, description=doc, json_schema_extra=extra, **limits)
 
@@ -89,7 +90,7 @@ class Config(BaseSettings):
     host: str = setting("127.0.0.1", "HOST", "Address the web server listens on.", cfg="api.host")
     port: int = setting(3001, "PORT", "Port the web server listens on.", cfg="api.port", ge=1, le=65535)
     allowed_hosts: Csv = setting(
-        (), "ALLOWED_HOSTS", "Host names the server answers to, besides loopback and HOST (comma-separated). `*` is any.",
+        (), "ALLOWED_HOSTS", "Host names the server answers to besides loopback and HOST (comma-separated); `*`: any.",
         cfg="api.allowed_hosts",
     )  # fmt: skip
     trusted_origins: Csv = setting(
@@ -97,7 +98,7 @@ class Config(BaseSettings):
         cfg="api.trusted_origins",
     )  # fmt: skip
     trust_proxy: Switch = setting(
-        False, "TRUST_PROXY", "`1`: believe X-Forwarded-For and X-Forwarded-Proto. Only behind a proxy that sets them.",
+        False, "TRUST_PROXY", "`1`: believe X-Forwarded-For and X-Forwarded-Proto; only behind a proxy that sets them.",
         cfg="api.trust_proxy",
     )  # fmt: skip
     max_body_bytes: int = setting(
@@ -111,7 +112,7 @@ class Config(BaseSettings):
         "INFO", "LOG_LEVEL", "How much the processes log.", cfg="log_level"
     )
 
-    var_dir: Path = setting(ROOT / "var", "VAR_DIR", "Directory of the embedded servers' data, secrets and locks.")
+    var_dir: Directory = setting(ROOT / "var", "VAR_DIR", "Directory of the embedded servers' data, secrets and locks.")
     database_url: SecretStr | None = setting(
         None, "DATABASE_URL", "`postgresql://user:password@host:port/name` of your own Postgres (pgvector required)."
         " Unset: `make up` runs an embedded one.",
@@ -239,9 +240,10 @@ class Config(BaseSettings):
         cfg="callbacks.max_age_sec", ge=1,
     )  # fmt: skip
 
-    workspace_root: Path = setting(
-        ROOT / "var" / "workspace", "WORKSPACE_ROOT", "Directory handlers work in.", cfg="handlers.workspace_root"
-    )
+    workspace_root: Directory = setting(
+        lambda found: found["var_dir"] / "workspace", "WORKSPACE_ROOT",
+        "Directory handlers work in. Default: `workspace` in VAR_DIR.", cfg="handlers.workspace_root",
+    )  # fmt: skip
     deploy_target_allowlist: Csv = setting(
         ("staging",), "DEPLOY_TARGET_ALLOWLIST", "Targets `deploy.run` may plan for (comma-separated).",
         cfg="handlers.deploy.default_allowed_targets", renamed_by="handlers.deploy.target_allowlist_env",
@@ -314,8 +316,8 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Strongest first. `NAME_FILE` may name a file that holds a secret; the arguments are the JSON file's values."""
-        return env_settings, SecretFiles(settings_cls), init_settings
+        """Only what `load` hands over: it merges the sources itself, to tell every fault of all of them at once."""
+        return (init_settings,)
 
     @property
     def is_loopback(self) -> bool:
@@ -340,52 +342,34 @@ class Config(BaseSettings):
         return (ApiKeyEntry(key=self.api_key, name="legacy-api-key"),)
 
 
-def _cross_checks(config: Config) -> list[str]:
-    """Rules between settings, as sentences with the fix."""
-    problems = []
-    for entry in config.key_entries:
-        key = entry.key.get_secret_value()
-        if is_placeholder_key(key):
-            problems.append(f"The API key {entry.name!r} is a placeholder from the documentation: set one of your own.")
-        elif not config.is_loopback and len(key) < MIN_KEY_LENGTH:
-            problems.append(
-                f"HOST={config.host} can be reached from other machines, and the API key {entry.name!r} has fewer than"
-                f" {MIN_KEY_LENGTH} characters: use a longer key or HOST=127.0.0.1."
-            )
-    if config.auth_disabled and not config.is_loopback and not config.key_entries:
-        problems.append(
-            f"HOST={config.host} can be reached from other machines while API_AUTH_DISABLED=1 makes everybody admin:"
-            " set API_KEY or HOST=127.0.0.1."
-        )
-    problems += [
-        f"WORKER_QUEUE_ALLOWLIST: {name!r} is not a queue name; use 1 to 80 of a-z 0-9 . _ : -"
-        for name in config.worker_queue_allowlist
-        if not QUEUE.fullmatch(name)
-    ]
-    return problems
-
-
 @cache
 def load() -> Config:
     """Read and check the configuration, once a process.
 
-    Raises ConfigError with every problem at once: unreadable or invalid JSON file, unknown keys in it, values out
-    of bounds, and rules between settings.
+    Raises ConfigError with every problem at once: unreadable or invalid JSON file, unknown keys in it, unreadable
+    secret files, values out of bounds, and rules between settings.
     """
     problems: list[str] = []
     path = Path(os.environ.get("RAUSKUCLAW_CONFIG_PATH") or ROOT / "rauskuclaw.json")
-    from_file = read_json_file(path, Config, problems)
+    found = [  # the strongest last
+        read_json_file(path, Config, problems),
+        read_secret_files(Config, problems),
+        read_environment(Config),
+    ]
+    values = {name: value for source in found for name, value in source.items()}
     try:
-        config = Config(**from_file)
+        config = Config(**values)
     except ValidationError as error:
-        raise ConfigError(problems + describe(error, Config, from_file)) from None
-    problems += _cross_checks(config)
+        problems += describe(error, Config, found)
+        faulty = {str(fault["loc"][0]) for fault in error.errors()}
+        # The rules between settings are judged too, with the defaults in place of what is faulty.
+        config = Config(**{name: value for name, value in values.items() if name not in faulty})
+    problems += cross_checks(config)
     if problems:
         raise ConfigError(problems)
-    var_dir = config.var_dir.expanduser().resolve()
-    found = read_run_env(var_dir / "run.env")
-    addresses = {name: SecretStr(url) for name, url in found.items() if getattr(config, name) is None}
-    return config.model_copy(update={"var_dir": var_dir, **addresses})
+    addresses = read_run_env(config.var_dir / "run.env")
+    update = {name: SecretStr(url) for name, url in addresses.items() if getattr(config, name) is None}
+    return config.model_copy(update=update)
 
 
 def reload() -> Config:

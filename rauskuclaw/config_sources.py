@@ -1,16 +1,17 @@
-"""Where settings come from besides the environment, and how their faults are told. Used by `rauskuclaw.config` alone."""
+"""Where settings come from: environment, secret files, `rauskuclaw.json`, `run.env`. Used by `rauskuclaw.config`."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from rauskuclaw.patterns import QUEUE
 
@@ -19,15 +20,6 @@ _IGNORED_JSON_PATHS = (
     "api.auth.allow_without_key_when", "worker.job_defaults", "api.sse.route", "database", "ui", "runtime", "service",
     "env_mapping", "worker.poll_interval_ms", "worker.scheduler", "metrics", "providers", "memory",
 )  # fmt: skip
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used. `problems` lists everything that is wrong, one sentence each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        head = f"The configuration has {len(problems)} problem{'s' if len(problems) != 1 else ''}:"
-        super().__init__("\n".join([head, *(f"  - {problem}" for problem in problems)]))
 
 
 class ApiKeyEntry(BaseModel):
@@ -73,33 +65,14 @@ def parse_key_entries(value: object) -> object:
         except json.JSONDecodeError as error:
             raise ValueError(f"not valid JSON ({error.msg} at character {error.pos + 1})") from None
     if not isinstance(value, list | tuple):
-        raise ValueError("must be a JSON array of objects")
-    entries = []
-    for number, item in enumerate(value, 1):
-        if isinstance(item, dict) and not str(item.get("name") or "").strip():
-            item = {**item, "name": f"key-{number}"}
-        entries.append(item)
-    return tuple(entries)
+        raise ValueError("must be a JSON array of objects")  # noqa: TRY004 - pydantic gathers ValueErrors only
+    return tuple(_named(item, f"key-{number}") for number, item in enumerate(value, 1))
 
 
-class SecretFiles(PydanticBaseSettingsSource):
-    """`NAME_FILE=/run/secrets/x` for each secret setting NAME. An unreadable file is fatal, never an empty secret."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The content of the file that `<NAME>_FILE` names, without its last line break."""
-        name = env_name(field)
-        path = os.environ.get(f"{name}_FILE")
-        if not path or "SecretStr" not in str(field.annotation):
-            return None, name, False
-        try:
-            return Path(path).read_text("utf-8").rstrip("\r\n"), name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"{name}_FILE: cannot read {path} ({error}); mount the file or unset it."]) from None
-
-    def __call__(self) -> dict[str, Any]:
-        """Every secret that has a file."""
-        found = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
-        return {name: value for value, name, _ in found if value is not None}
+def _named(item: object, name: str) -> object:
+    if isinstance(item, dict) and not str(item.get("name") or "").strip():
+        return {**item, "name": name}
+    return item
 
 
 def env_name(field: FieldInfo) -> str:
@@ -117,6 +90,32 @@ def renamed_by(field: FieldInfo) -> str:
     """The JSON path that may rename the setting's environment variable; empty where none may."""
     extra = field.json_schema_extra
     return str(extra.get("renamed_by", "")) if isinstance(extra, dict) else ""
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the setting's value must never be shown."""
+    return any(kind in str(field.annotation) for kind in ("SecretStr", "ApiKeyEntry"))
+
+
+def read_environment(model: type[BaseSettings]) -> dict[str, Any]:
+    """The settings that the environment holds, by environment name."""
+    return EnvSettingsSource(model)()
+
+
+def read_secret_files(model: type[BaseSettings], problems: list[str]) -> dict[str, str]:
+    """`NAME_FILE=/run/secrets/x` for each secret setting NAME: the file's text without its last line break.
+
+    Adds to `problems`: a file that cannot be read, which is never an empty secret.
+    """
+    secrets: dict[str, str] = {}
+    for name in [env_name(field) for field in model.model_fields.values() if is_secret(field)]:
+        if path := os.environ.get(f"{name}_FILE"):
+            try:
+                secrets[name] = Path(path).read_text("utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+                problems.append(f"{name}_FILE: cannot read {path} ({reason}); mount the file or unset {name}_FILE.")
+    return secrets
 
 
 def read_json_file(path: Path, model: type[BaseSettings], problems: list[str]) -> dict[str, Any]:
@@ -142,7 +141,9 @@ def read_json_file(path: Path, model: type[BaseSettings], problems: list[str]) -
             if content := os.environ.get(str(value)):
                 renamed[renames[dotted]] = content
         elif not any(dotted == known or dotted.startswith(f"{known}.") for known in _IGNORED_JSON_PATHS):
-            problems.append(f"{path.name}: unknown key {dotted!r}; docs/configuration.md lists the known ones.")
+            close = get_close_matches(dotted, [*by_path, *renames], n=1)
+            meant = f"did you mean {close[0]!r}?" if close else "docs/configuration.md lists the known ones."
+            problems.append(f"{path.name}: unknown key {dotted!r}; {meant}")
     return values | renamed
 
 
@@ -163,20 +164,3 @@ def read_run_env(path: Path) -> dict[str, str]:
         return {}
     pairs = dict(line.split("=", 1) for line in lines if "=" in line)
     return {name.lower(): pairs[name] for name in ("DATABASE_URL", "REDIS_URL") if pairs.get(name)}
-
-
-def describe(error: ValidationError, model: type[BaseSettings], from_file: dict[str, Any]) -> list[str]:
-    """One sentence for each fault: which setting, where it was set, what is wrong. Secret values are never shown."""
-    by_env = {env_name(field): field for field in model.model_fields.values()}
-    sentences = []
-    for fault in error.errors(include_url=False):
-        name, *rest = (str(part) for part in fault["loc"])
-        field = by_env.get(name)
-        origin = (
-            f"rauskuclaw.json {json_path(field)}" if field and name in from_file and not os.environ.get(name) else name
-        )
-        where = f"{origin}[{']['.join(rest)}]" if rest else origin
-        secret = field is None or "SecretStr" in str(field.annotation) or "ApiKeyEntry" in str(field.annotation)
-        shown = "" if secret or rest else f" (got {fault['input']!r})"
-        sentences.append(f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}.")
-    return sentences

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import quote_from_bytes
 
 from a2wsgi import WSGIMiddleware
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-_PRINTABLE = bytes(range(0x21, 0x7F))
 
 
 class WSGIBridge:
@@ -47,8 +44,7 @@ class WSGIBridge:
             body, declared = whole, len(whole)
         if declared:
             headers.append((b"content-length", str(declared).encode()))
-        query = quote_from_bytes(scope["query_string"], safe=_PRINTABLE)
-        await self._app({**scope, "headers": headers, "query_string": query.encode()}, _replay(body, receive), send)
+        await self._app({**scope, "headers": headers}, _replay(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body, at most one byte more than the limit; None when the client left."""

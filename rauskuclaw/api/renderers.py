@@ -61,10 +61,16 @@ class BrowsableRenderer(BaseRenderer):
             "failed": response.status_code >= 400,
             "headers": [(name, value) for name, value in response.items() if name != "Content-Type"],
             "body": "" if data is None else json.dumps(data, ensure_ascii=False, indent=2),
-            "forms": [method for method in _WRITES if _may(view, request, method)],
+            "forms": [_form(view, method) for method in _WRITES if _may(view, request, method)],
             "principal": request.user if getattr(request.user, "is_authenticated", False) else None,
         }
         return render_to_string("rauskuclaw/browsable.html", page, request=request._request)
+
+
+def _form(view: APIView, method: str) -> dict[str, str]:
+    """A write and its body to start from: the view's own example where it has `examples`, by method."""
+    example = getattr(view, "examples", {}).get(method, {})
+    return {"method": method, "body": json.dumps(example, ensure_ascii=False, indent=2)}
 
 
 def _may(view: APIView, request: Request, method: str) -> bool:

@@ -1,0 +1,97 @@
+"""`/health` answers whatever is down; `/ready` says what is down."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.db.migrations.executor import MigrationExecutor
+from django.test import Client
+from django.utils import timezone
+
+from jobs.models import Node
+from rauskuclaw import redis as ours
+from rauskuclaw.api import health
+
+pytestmark = [pytest.mark.urls("tests.api_conventions.urls")]
+
+
+@pytest.fixture
+def live_nodes(db: None) -> None:
+    for kind in Node.Kind:
+        Node.objects.create(id=uuid.uuid4(), kind=kind, name=kind, host="h", pid=1, pid_created_at=1.0, version="0")
+
+
+@pytest.fixture
+def broken_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def cursor(self) -> Any:
+            raise OperationalError("connection to 10.0.0.7 failed")
+
+    monkeypatch.setattr(health, "connection", Broken())
+
+
+@pytest.fixture
+def broken_redis(configure: Callable[..., Any]) -> Iterator[None]:
+    configure(REDIS_URL="redis://127.0.0.1:1/0")
+    ours.forget()
+    yield
+    ours.forget()
+
+
+def bad(client: Client) -> dict[str, str]:
+    response = client.get("/ready")
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "NOT_READY"
+    checks = response.json()["error"]["details"]["checks"]
+    assert list(checks) == ["database", "migrations", "redis", "worker", "beat"]
+    return {name: check["detail"] for name, check in checks.items() if not check["ok"]}
+
+
+@pytest.mark.usefixtures("broken_database", "broken_redis")
+def test_health_answers_without_database_and_redis(client: Client) -> None:
+    body = client.get("/health", HTTP_ACCEPT="text/plain").json()
+
+    assert list(body) == ["ok", "service", "time"]
+    assert (body["ok"], body["service"]) == (True, "rauskuclaw-api")
+
+
+@pytest.mark.usefixtures("live_nodes")
+def test_ready_when_every_part_is_there(client: Client) -> None:
+    body = client.get("/ready").json()
+
+    assert body["ok"] is True
+    assert {name: check["ok"] for name, check in body["checks"].items()} == dict.fromkeys(body["checks"], True)
+
+
+@pytest.mark.usefixtures("live_nodes")
+@pytest.mark.parametrize("kind", ["worker", "beat"])
+def test_a_part_that_fell_silent_is_named(client: Client, kind: str) -> None:
+    Node.objects.filter(kind=kind).update(seen_at=timezone.now() - timedelta(seconds=16))
+
+    assert bad(client) == {kind: "none seen for 15 s: `make up` runs one"}
+
+
+@pytest.mark.usefixtures("live_nodes", "broken_redis")
+def test_redis_away_is_named(client: Client) -> None:
+    assert list(bad(client)) == ["redis"]
+
+
+@pytest.mark.usefixtures("broken_database")
+def test_a_lost_database_is_named_without_its_address(client: Client) -> None:
+    told = bad(client)
+
+    assert list(told) == ["database", "migrations", "worker", "beat"]
+    assert "10.0.0.7" not in str(told)
+
+
+@pytest.mark.usefixtures("live_nodes")
+def test_missing_migrations_are_counted(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    health._applied.cache_clear()
+    monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: [1, 2])
+
+    assert bad(client) == {"migrations": "2 not applied: run `manage.py migrate`"}
