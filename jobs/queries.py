@@ -126,7 +126,8 @@ def job_page(wanted: JobFilter, *, principal: Principal, limit: int, after: Posi
 
     The place is a key, not an offset: a page neither repeats nor skips a job because others arrive meanwhile.
     Served by job_newest, job_by_status, job_by_queue, job_by_type or job_by_tag. A text search has no index: it looks
-    at the next SEARCHED_JOBS jobs only, so a page may be short, even empty, and still have a `next`.
+    at the next SEARCHED_JOBS jobs only, so a page may be short, even empty, and still have a `next`. A whole id is
+    looked up, however old the job is.
 
     Raises FORBIDDEN when `wanted.queue` is named and not one of the principal's.
     """
@@ -138,6 +139,8 @@ def job_page(wanted: JobFilter, *, principal: Principal, limit: int, after: Posi
         jobs = jobs.filter(created_at__lte=after.created_at).filter(
             Q(created_at__lt=after.created_at) | Q(id__lt=after.id)
         )
+    if wanted.text and (whole_id := parse_id(wanted.text)):
+        return JobPage(list(jobs.filter(pk=whole_id)), None)
     if wanted.text:
         return _search(jobs, wanted.text, limit)
     rows = list(jobs[: limit + 1])

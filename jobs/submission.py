@@ -166,7 +166,7 @@ def _checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | N
     job_type = types.get(new.type)
     if job_type is None or not job_type.enabled:
         state = "does not exist" if job_type is None else "is disabled"
-        raise invalid("type", f"job type {new.type!r} {state}; GET /v1/job-types lists the enabled ones")
+        raise invalid("type", f"job type {new.type[:80]!r} {state}; GET /v1/job-types lists the enabled ones")
     check_input(new.input, job_type.handler)
     if principal is not None:
         principal.require_queue(new.queue)

@@ -29,7 +29,7 @@ def _handler() -> ClientHandler:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `json` is None for a body that is not JSON."""
+    """What came back. `json` is None for a body that is empty or not JSON."""
 
     status: int
     json: Any
@@ -66,7 +66,8 @@ class Api:
             sent["x-api-key"] = key
         response = self._client.generic(method, path, raw, content_type=content_type, headers=sent)
         text = response.content.decode()
-        parsed = json.loads(text) if response.headers.get("Content-Type", "").startswith("application/json") else None
+        is_json = text and response.headers.get("Content-Type", "").startswith("application/json")
+        parsed = json.loads(text) if is_json else None
         return Answer(response.status_code, parsed, text, dict(response.headers))
 
     def get(self, path: str, **options: Any) -> Answer:

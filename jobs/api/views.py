@@ -25,7 +25,12 @@ ERRORS = dict.fromkeys((400, 401, 403, 404, 409), shapes.ErrorAnswer)
 NEW_JOB = {
     "type": "report.generate",
     "queue": "default",
-    "input": {"title": "Weekly report", "sections": ["Summary", "Next steps"]},
+    "input": {
+        "title": "Nightly build",
+        "source": "ci",
+        "metrics": {"tests": 412, "failures": 0},
+        "highlights": ["green"],
+    },
     "priority": 5,
     "tags": ["example"],
 }

@@ -139,10 +139,20 @@ def test_search_finds_type_tags_and_input_whatever_the_case(api: Api, make_job: 
 
 def test_search_finds_the_beginning_of_an_id(api: Api, make_job: Make) -> None:
     wanted = make_job()
-    make_job()
 
-    assert str(wanted.id) in ids(api.get(f"/v1/jobs?q={str(wanted.id)[:13].upper()}"))
-    assert ids(api.get(f"/v1/jobs?q={wanted.id}")) == [str(wanted.id)]
+    assert ids(api.get(f"/v1/jobs?q={str(wanted.id)[:13].upper()}")) == [str(wanted.id)]
+    assert ids(api.get(f"/v1/jobs?q={str(wanted.id)[1:13]}")) == []
+
+
+def test_search_for_a_whole_id_finds_the_job_however_old(
+    api: Api, make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "SEARCHED_JOBS", 1)
+    old = make_at(make_job, 0, queue="cpu")
+    make_at(make_job, 1)
+
+    assert ids(api.get(f"/v1/jobs?q={old.id}")) == [str(old.id)]
+    assert ids(api.get(f"/v1/jobs?q={old.id}", key=GPU_ONLY)) == []
 
 
 def test_search_that_looks_at_its_bound_says_where_to_go_on(
@@ -150,8 +160,8 @@ def test_search_that_looks_at_its_bound_says_where_to_go_on(
 ) -> None:
     monkeypatch.setattr(queries, "SEARCHED_JOBS", 2)
     needle = make_at(make_job, 0, tags=("needle",))
-    for second in (1, 2, 3):
-        make_at(make_job, second)
+    for seconds in (1, 2, 3):
+        make_at(make_job, seconds)
 
     first = api.get("/v1/jobs?q=needle")
     second = api.get(f"/v1/jobs?q=needle&cursor={first.json['next_cursor']}")
