@@ -1,5 +1,6 @@
 """One supervised process: how it is started, what it said, how it ended."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,12 +54,15 @@ class Child:
         self.service = service
         self.state = "stopped"
         self.restarts = 0
+        # All ends of the pipe are closed: nothing more can come.
+        self.at_end = False
         self.retry_at: float | None = None
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._process: subprocess.Popen[bytes] | None = None
         self._born = ""
         self._started = 0.0
         self._failures = 0
+        self._killed = False
         self._partial = b""
 
     @property
@@ -92,6 +96,8 @@ class Child:
         self._born = birth(self._process.pid)
         self._started = time.monotonic()
         self._partial = b""
+        self.at_end = False
+        self._killed = False
         self.retry_at = None
         self.state = "starting"
 
@@ -108,8 +114,10 @@ class Child:
             return []
         ended = self.returncode is not None
         chunks = [self._partial]
-        while chunk := _read(fd):
-            chunks.append(chunk)
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(fd, 65_536):
+                chunks.append(chunk)
+            self.at_end = True
         *lines, self._partial = b"".join(chunks).split(b"\n")
         if ended or len(self._partial) > _LONGEST_LINE:
             lines, self._partial = [*lines, self._partial], b""
@@ -145,19 +153,18 @@ class Child:
             self._process.send_signal(self.service.stop_signal)
 
     def kill(self) -> None:
-        """SIGKILL the process and everything it started, and reap it."""
-        if self._process is None:
+        """SIGKILL the process and everything it started, and reap it. Once for each start; later calls do nothing."""
+        if self._process is None or self._killed:
             return
-        kill_tree(self._process.pid) if self.returncode is None else self._kill_group()
-        self._process.wait()
-
-    def _kill_group(self) -> None:
-        """The head is gone and reaped; its number stays reserved while its group has members."""
-        assert self._process is not None
-        try:
+        self._killed = True
+        if self.returncode is None:
+            kill_tree(self._process.pid)
+            self._process.wait()
+            return
+        # The head is gone and reaped, but its number stays taken while its group has members. Long after, it may be
+        # somebody else's: hence only once.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return
 
     def how_it_ended(self) -> str:
         """`signal 9` or `exit 1`."""
@@ -168,10 +175,3 @@ class Child:
         """Its line in `stack.json`."""
         running = self.pid is not None
         return ServiceRecord(self.service.name, self.state, self.pid, self._born if running else "", self.restarts)
-
-
-def _read(fd: int) -> bytes:
-    try:
-        return os.read(fd, 65_536)
-    except BlockingIOError:
-        return b""

@@ -1,7 +1,7 @@
 """The embedded Postgres: a cluster under `VAR_DIR/postgres`, on loopback, with a password.
 
-Durable as Postgres is by default (fsync, synchronous_commit, full_page_writes, checksums); only the throw-away cluster of
-the tests gives that up for speed.
+Durable as Postgres is by default (fsync, synchronous_commit, full_page_writes, checksums); only the throw-away cluster
+of the tests gives that up for speed.
 """
 
 import os
@@ -64,8 +64,8 @@ class Postgres:
         version = self._version(self.data)
         if version != POSTGRES_MAJOR:
             raise StackError(
-                f"{self.data} was made by Postgres {version or '(unknown)'}, and this is Postgres {POSTGRES_MAJOR}: dump"
-                " it with the old version and load it into a new VAR_DIR, run pg_upgrade, or set DATABASE_URL."
+                f"{self.data} was made by Postgres {version or '(unknown)'}, and this is Postgres {POSTGRES_MAJOR}:"
+                " dump it with the old version and load it into a new VAR_DIR, run pg_upgrade, or set DATABASE_URL."
             )
         hand_over(self.data, self._account)
         self.data.chmod(0o700)

@@ -33,8 +33,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `argv` in a session of its own, with stdout and stderr both in `stdout`, a pipe by default.
 
-    Its own session keeps the terminal's Ctrl-C for the supervisor alone. On Linux the kernel sends `death_signal` to the
-    process when the calling *thread* ends: call this from the main thread. Raises OSError or
+    Its own session keeps the terminal's Ctrl-C for the supervisor alone. On Linux the kernel sends `death_signal` to
+    the process when the calling *thread* ends: call this from the main thread. Raises OSError or
     subprocess.SubprocessError where it cannot be started.
     """
     parent = os.getpid()
@@ -49,7 +49,7 @@ def spawn(
             if os.getppid() != parent:
                 os._exit(1)
 
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - argv is always ours, and no shell reads it
         [str(part) for part in argv],
         env=dict(env),
         cwd=cwd,

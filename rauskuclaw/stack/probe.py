@@ -1,0 +1,67 @@
+"""Asks the web server whether the stack is ready."""
+
+import http.client
+import json
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+_PAUSE_SECONDS = 0.05
+_ANSWER_SECONDS = 5.0
+
+
+class ReadyProbe(threading.Thread):
+    """Asks GET /ready again and again until it answers 200 or `cancel` is called.
+
+    A thread, so that a slow answer delays neither the services' output nor Ctrl-C. It starts no processes: those must
+    come from the main thread.
+
+    newer_than: `time.monotonic()` of this stack's start. A worker or beat whose `age_sec` reaches back before it is one
+    of an earlier run, whose last sign of life the database still remembers: that does not count.
+    """
+
+    def __init__(self, host: str, port: int, *, newer_than: float) -> None:
+        super().__init__(name="ready-probe", daemon=True)
+        self._host, self._port, self._newer_than = host, port, newer_than
+        self._cancelled = threading.Event()
+        self.ready = False
+        self.checks: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Thread body."""
+        while not self.ready and not self._cancelled.is_set():
+            with suppress(OSError, http.client.HTTPException, ValueError):
+                self.ready = self._ask()
+            self._cancelled.wait(_PAUSE_SECONDS)
+
+    def cancel(self) -> None:
+        """Let the thread end; it does so after the answer it waits for."""
+        self._cancelled.set()
+
+    def good(self) -> set[str]:
+        """Names of the checks that passed in the last answer."""
+        return {name for name, check in self.checks.items() if check.get("ok")}
+
+    def missing(self) -> str:
+        """What the last answer complained about, for an error message."""
+        bad = [f"{name}: {check.get('detail', '')}" for name, check in self.checks.items() if not check.get("ok")]
+        return "; ".join(bad) or ("nothing it names" if self.checks else "the web server did not answer")
+
+    def _ask(self) -> bool:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_ANSWER_SECONDS)
+        try:
+            connection.request("GET", "/ready", headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+        finally:
+            connection.close()
+        found = body.get("checks") or body.get("error", {}).get("details", {}).get("checks", {})
+        self.checks = {name: self._judged(check) for name, check in found.items()}
+        return answer.status == http.HTTPStatus.OK and all(check["ok"] for check in self.checks.values())
+
+    def _judged(self, check: dict[str, Any]) -> dict[str, Any]:
+        age = check.get("age_sec")
+        if check.get("ok") and age is not None and age > time.monotonic() - self._newer_than:
+            return {"ok": False, "detail": "seen in an earlier run, not yet in this one"}
+        return check
