@@ -55,7 +55,8 @@ def _authenticate(request: HttpRequest) -> Principal:
 def authenticate_stream(request: HttpRequest, job_id: str | None) -> Principal:
     """Who opens the event stream of `job_id`: key header → stream token → query key → session (contract 1.5).
 
-    Raises what `PrincipalAuthentication` raises, and FORBIDDEN for a principal without the right to live streams.
+    Synchronous, as it may ask Postgres. Raises what `PrincipalAuthentication` raises, and FORBIDDEN for a principal
+    without the right to live streams.
     """
     if key := header_key(request):
         principal = authenticate_key(request, key)

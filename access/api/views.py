@@ -24,7 +24,6 @@ from access.api.representation import key_json, principal_json
 from access.authentication import (
     authenticate_key,
     header_key,
-    refuse_credential,
     refuse_foreign_page,
     refuse_when_exceeded,
 )
@@ -34,7 +33,7 @@ from access.principals import Principal, principal_of
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
 from rauskuclaw.config import load
-from rauskuclaw.errors import NOT_FOUND, VALIDATION_ERROR, Problem
+from rauskuclaw.errors import NOT_FOUND, UNAUTHORIZED, VALIDATION_ERROR, Problem
 
 _STATES = ("live", "revoked")
 
@@ -206,10 +205,12 @@ def _checked(body: serializers.Body) -> dict[str, Any]:
 
 
 def _user(request: HttpRequest, username: str, password: str) -> User:
-    """The user, if the password is right. Passwords can be guessed, so the limit comes before the look."""
+    """The user, if the password is right and the client's address is not over its limit (`access/backends.py`)."""
     refuse_when_exceeded(request)
     user = authenticate(request, username=username, password=password)
-    return user if user is not None else refuse_credential(request)
+    if user is None:
+        raise Problem(UNAUTHORIZED, "The name or the password is wrong, or the user is inactive.")
+    return user
 
 
 def _session_answer(request: Request, principal: Principal) -> Response:

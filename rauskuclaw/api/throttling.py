@@ -17,9 +17,6 @@ from rauskuclaw.wire import KEY_PREFIX
 if TYPE_CHECKING:  # DRF's views import this module through the settings
     from rest_framework.views import APIView
 
-if TYPE_CHECKING:
-    from rest_framework.views import APIView  # which itself imports this module, as a default of its class
-
 WINDOW_SEC = 60
 
 # A token bucket: holds a minute's worth, refills evenly, on Redis' own clock. Returns the seconds to wait, "0" to pass.

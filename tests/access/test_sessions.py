@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.test import Client
 
 from tests.access.browser import Browser
 from tests.access.conftest import PASSWORD, Configure, MakeKey, MakeUser, Revoke
@@ -191,3 +192,14 @@ def test_a_password_is_not_even_looked_at_after_too_many_failures(
     statuses = [browser.sign_in(username="anna", password=word).status_code for word in ("a", "b", PASSWORD)]
 
     assert statuses == [401, 401, 429]
+
+
+def test_the_admin_s_login_form_shares_the_limit(browser: Browser, make_user: MakeUser, configure: Configure) -> None:
+    configure(AUTH_FAILURE_LIMIT_PER_MIN=2)
+    client = Client(REMOTE_ADDR="198.51.100.9")
+    make_user(is_staff=True)
+
+    for word in ("a", "b", PASSWORD):
+        client.post("/admin/login/", {"username": "anna", "password": word})
+
+    assert "sessionid" not in client.cookies
