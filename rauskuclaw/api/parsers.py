@@ -17,6 +17,7 @@ from rauskuclaw.errors import Problem
 
 MAX_DEPTH = 100
 MAX_INT_DIGITS = 300
+_CONTAINERS = frozenset({dict, list})
 
 # What may decode to NUL or to half a surrogate pair. Raw NUL is refused by the scanner, raw surrogates are not UTF-8.
 _RISKY_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -101,42 +102,67 @@ def parse_json(raw: bytes) -> dict[str, Any] | list[Any]:
         raise _too_deep() from None
     if not isinstance(document, dict | list):
         raise _invalid("it must be an object or an array")
-    # Two cheap scans of the text clear nearly every body; only the others are walked.
-    if text.count("[") + text.count("{") > MAX_DEPTH or _RISKY_ESCAPE.search(text):
-        _inspect(document)
+    # Cheap scans of the text clear nearly every body; only the others are walked.
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(document)
+    if _RISKY_ESCAPE.search(text):
+        _check_texts(document)
     return document
 
 
-def _inspect(document: dict[str, Any] | list[Any]) -> None:
-    """Refuse what is nested too deeply and text that cannot be stored. Iterative: depth cannot exhaust the stack."""
-    waiting: list[tuple[Any, str, int]] = [(document, "", 1)]
+def _check_depth(document: Any) -> None:
+    """Refuse what is nested too deeply. Level by level: depth cannot exhaust the stack."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        contents = (node.values() if type(node) is dict else node for node in level)
+        level = [item for items in contents for item in items if type(item) in _CONTAINERS]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _check_texts(document: Any) -> None:
+    """Refuse text that Postgres cannot store; only then is the document walked again to tell where it is."""
+    waiting = [document]
     while waiting:
-        node, path, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise _too_deep()
+        node = waiting.pop()
+        if isinstance(node, str):
+            if _fault(node):
+                raise _located(document)
+        elif isinstance(node, dict):
+            waiting += node.keys()
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def _located(document: Any) -> Problem:
+    waiting = [(document, "")]
+    while waiting:
+        node, path = waiting.pop()
+        if isinstance(node, str) and (fault := _fault(node)):
+            return _unstorable("the text", path, fault)
         if isinstance(node, dict):
-            for key in node:
-                _inspect_text(key, path, "a key")
-            items = [(value, f"{path}.{key}" if path else key) for key, value in node.items()]
-        else:
-            items = [(value, f"{path}[{index}]") for index, value in enumerate(node)]
-        for value, place in items:
-            if isinstance(value, str):
-                _inspect_text(value, place, "the text")
-            elif isinstance(value, dict | list):
-                waiting.append((value, place, depth + 1))
+            if fault := next(filter(None, map(_fault, node)), ""):
+                return _unstorable("a key", path, fault)
+            waiting += [(value, f"{path}.{key}".lstrip(".")) for key, value in node.items()]
+        elif isinstance(node, list):
+            waiting += [(value, f"{path}[{index}]") for index, value in enumerate(node)]
+    raise AssertionError("a fault was seen and is gone")
 
 
-def _inspect_text(text: str, path: str, what: str) -> None:
+def _fault(text: str) -> str:
     if "\0" in text:
-        fault = "the NUL character \\u0000"
-    elif not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        fault = "half of a surrogate pair"
-    else:
-        return
+        return "the NUL character \\u0000"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "half of a surrogate pair"
+    return ""
+
+
+def _unstorable(what: str, path: str, fault: str) -> Problem:
     path = path[:200]
     place = f"{what} at {path}" if path else f"{what} at the top level"
-    raise _invalid(f"{place} holds {fault}, which cannot be stored", {"path": path})
+    return _invalid(f"{place} holds {fault}, which cannot be stored", {"path": path})
 
 
 def _too_deep() -> Problem:

@@ -8,7 +8,7 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
@@ -49,6 +49,7 @@ def test_a_nul_in_a_filter_is_refused() -> None:
     assert caught.value.code is VALIDATION_ERROR
 
 
+@settings(max_examples=30, deadline=None)
 @given(moment=st.datetimes(timezones=st.just(UTC)), ident=st.uuids(), text=st.text("aZ9:.-_é語😀"))
 def test_a_cursor_gives_back_what_was_put_in(moment: datetime, ident: uuid.UUID, text: str) -> None:
     cursor = encode_cursor(moment, ident, text, 7)
@@ -66,6 +67,7 @@ def test_a_cursor_that_is_not_ours_is_refused(text: str) -> None:
         decode_cursor(text, datetime)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_no_forged_cursor_does_worse_than_be_refused(raw: bytes) -> None:
     with contextlib.suppress(Problem):
