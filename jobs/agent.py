@@ -17,7 +17,6 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 from django.db import Error as DatabaseError
@@ -33,7 +32,7 @@ from rauskuclaw.config import load
 logger = logging.getLogger("jobs.agent")
 
 STOP_GRACE_SEC = 0.4
-"""From the stop signal to the kill of a handler that did not stop: a cancelled job's processes are gone in under 1 s."""
+"""From the stop signal to the kill of a handler that did not stop. A cancelled job is to be gone in under 1 s."""
 STUCK_AFTER_SEC = 20.0
 """An idle worker whose queues hold jobs published so long ago has stopped consuming, whatever it says."""
 YOUNG_SEC = 5.0
@@ -41,7 +40,7 @@ YOUNG_SEC = 5.0
 
 
 def host_identity() -> str:
-    """This machine and process namespace, so that a pid means what it says; with the boot, so that it still does."""
+    """This machine, boot and process namespace: where a pid means what it says."""
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     try:
         return f"{socket.gethostname()}/{boot.read_text('ascii').strip()}/{namespace.stat().st_ino}"
@@ -171,9 +170,15 @@ class Agent(threading.Thread):
                 lifecycle.append_logs(held.job_id, [("info", "Running work stopped", meta)])
             if end.reason == "hard timeout":
                 lifecycle.fail(
-                    held.job_id, held.number, code=errors.JOB_TIMEOUT.name, message="timeout", retry=True,
-                    details={"killed": True}, retry_in_sec=lifecycle.RetryPolicy().wait_sec(1), outcome=Outcome.TIMED_OUT,
-                )  # fmt: skip
+                    held.job_id,
+                    held.number,
+                    code=errors.JOB_TIMEOUT.name,
+                    message="timeout",
+                    details={"killed": True},
+                    retry=True,
+                    retry_in_sec=lifecycle.RetryPolicy().wait_sec(1),
+                    outcome=Outcome.TIMED_OUT,
+                )
             elif end.reason == "lost" and held.stopped_at is None:
                 lifecycle.lose(held.job_id, held.number, reason=end.detail)
             self._ends.popleft()

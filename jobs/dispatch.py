@@ -17,7 +17,7 @@ from django.db import transaction
 from jobs.sql import rows
 from rauskuclaw import redis
 from rauskuclaw.config import load
-from rauskuclaw.wire import KEY_PREFIX, SYSTEM_QUEUE, job_queue, redis_key, wire_priority
+from rauskuclaw.wire import SYSTEM_QUEUE, job_queue, redis_key, wire_priority
 
 logger = logging.getLogger("jobs.dispatch")
 

@@ -8,18 +8,19 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from jobs import dispatch, lifecycle, processes
 from jobs.context import AttemptContext, LogBuffer
-from jobs.handlers import registry
-from jobs.handlers.base import AttemptFailed, Cancelled, Interrupted, Retry, TimeLimit
+from jobs.handlers import inputs, registry
+from jobs.handlers.base import AttemptFailed, Cancelled, Interrupted, Level, Retry, TimeLimit
+from jobs.handlers.inputs import InvalidInput
 from jobs.lifecycle import Claim
 from jobs.models import Outcome
 from jobs.storable import NotStorable
@@ -105,7 +106,8 @@ def run_attempt(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID |
     finally:
         # What commands left in the background ends with the attempt, however it ended.
         processes.kill_descendants(os.getpid())
-    _with_patience(lambda lines=buffer.close(): _end(claim, ending, lines, worker), FINISH_PATIENCE_SEC)  # type: ignore[misc]
+    lines = buffer.close()
+    _with_patience(lambda: _end(claim, ending, lines, worker), FINISH_PATIENCE_SEC)
 
 
 def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str) -> Ending:
@@ -166,23 +168,14 @@ def _handler(claim: Claim) -> registry.AnyHandler:
 
 
 def _parsed(claim: Claim, handler: registry.AnyHandler, buffer: LogBuffer) -> BaseModel:
-    """The input as the handler's model; a falsy one counts as {} (contract 6.1)."""
-    value = claim.input or {}
-    if isinstance(value, Mapping):
-        value = {name: item for name, item in value.items() if name != "depends_on"}
     try:
-        return handler.Input.model_validate(value)  # type: ignore[no-any-return]
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        sentences = [
-            f"{'.'.join(['input', *map(str, fault['loc'])])}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in faults
-        ]
+        return inputs.parse(handler, claim.input)
+    except InvalidInput as error:
 
-        def log(message: str, level: Any = "info", **meta: Any) -> None:
+        def log(message: str, level: Level = "info", **meta: Any) -> None:
             buffer.add(message, level, meta)
 
-        raise handler.on_invalid_input(log, "; ".join(sentences)) from None
+        raise handler.on_invalid_input(log, str(error)) from None
 
 
 def _succeeded(output: Any) -> Ending:

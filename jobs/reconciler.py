@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 

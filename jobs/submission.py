@@ -6,17 +6,17 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from django.db import transaction
-from pydantic import ValidationError
 
 from access.principals import Principal
 from jobs import dispatch, lifecycle, live
 from jobs.callbacks import callback_url_problem
-from jobs.handlers import registry
+from jobs.handlers import inputs, registry
+from jobs.handlers.inputs import InvalidInput
 from jobs.models import TERMINAL, IdempotencyKey, Job, JobDependency, JobType, Status
 from jobs.sql import statement
 from jobs.storable import dumps
@@ -58,7 +58,7 @@ def invalid(path: str, message: str) -> Problem:
 
 
 def parse_new_job(body: object) -> NewJob:
-    """The request body's fields (contract 2.3), with all faults in one Problem VALIDATION_ERROR. Unknown ones are ignored."""
+    """The request body's fields (contract 2.3); unknown ones are ignored. Raises VALIDATION_ERROR for all faults."""
     if not isinstance(body, Mapping):
         raise invalid("", "the body must be a JSON object")
     faults: list[tuple[str, str]] = []
@@ -149,11 +149,8 @@ def submit_batch(
 
 
 def fingerprint(new: NewJob) -> str:
-    """SHA-256 of what makes two requests the same (contract 4.6), over canonical JSON: the order of keys is no difference."""
-    facts = [
-        new.type, new.queue, new.input, new.priority, new.timeout_sec, new.max_attempts, new.callback_url, list(new.tags)
-    ]  # fmt: skip
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """SHA-256 of what makes two requests the same (contract 4.6), over canonical JSON: key order is no difference."""
+    canonical = json.dumps(asdict(new), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -186,29 +183,9 @@ def check_input(value: Any, handler_id: str) -> None:
     if handler is None or not handler.checks_input_at_creation:
         return
     try:
-        handler.Input.model_validate(_own_fields({} if not value else value))
-    except ValidationError as error:
-        faults = [
-            {
-                "path": ".".join(["input", *(str(part) for part in fault["loc"])]),
-                "message": fault["msg"].removeprefix("Value error, "),
-            }
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        message = "; ".join(
-            fault["message"]
-            if fault["message"].startswith(handler_id.removeprefix("builtin:"))
-            else f"{fault['path']}: {fault['message']}"
-            for fault in faults
-        )
-        raise Problem(errors.VALIDATION_ERROR, message, {"errors": faults}) from None
-
-
-def _own_fields(value: Any) -> Any:
-    """The input without the platform's `depends_on`, which a handler's model need not know."""
-    if isinstance(value, Mapping) and "depends_on" in value:
-        return {name: item for name, item in value.items() if name != "depends_on"}
-    return value
+        inputs.parse(handler, value)
+    except InvalidInput as error:
+        raise Problem(errors.VALIDATION_ERROR, str(error), {"errors": error.faults}) from None
 
 
 def _check_common(value: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Celery's doors: thin entry points, and the worker's signals. The work is in execution, agent, reconciler, callbacks."""
+"""Celery's doors: thin entry points and the worker's signals. The work is done elsewhere."""
 
 from __future__ import annotations
 

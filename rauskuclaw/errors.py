@@ -35,13 +35,17 @@ class Code:
 
 
 class Problem(Exception):
-    """Something a caller did or met, told with a stable code, a message that says what to do, and optional details.
+    """What a caller did or met: a stable code, a message that says what to do, perhaps details.
 
     headers: HTTP headers of the answer, e.g. Retry-After.
     """
 
     def __init__(
-        self, code: Code, message: str, details: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        code: Code,
+        message: str,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.code, self.message, self.details, self.headers = code, message, details, dict(headers or {})
         super().__init__(message)
@@ -63,7 +67,9 @@ INVALID_JSON = Code(
     "INVALID_JSON", 400, "The body is not acceptable JSON: malformed, not UTF-8, a duplicate key, NaN, NUL, a lone"
     " surrogate, or nested too deeply.", "Send one well-formed JSON object."
 )  # fmt: skip
-UNAUTHORIZED = Code("UNAUTHORIZED", 401, "No credential, or an unknown, expired or revoked one.", "Send a valid API key.")
+UNAUTHORIZED = Code(
+    "UNAUTHORIZED", 401, "No credential, or an unknown, expired or revoked one.", "Send a valid API key."
+)
 FORBIDDEN = Code(
     "FORBIDDEN", 403, "The credential is valid and does not allow this.",
     "Use a key with the role or queue; `details.allowed_queues` lists this key's queues where that is the reason."
@@ -92,7 +98,9 @@ AUTH_NOT_CONFIGURED = Code(
 DATABASE_UNAVAILABLE = Code(
     "DATABASE_UNAVAILABLE", 503, "Postgres does not answer.", "Try again after the seconds in Retry-After."
 )  # fmt: skip
-NOT_READY = Code("NOT_READY", 503, "A part of the stack is missing; `details.checks` says which.", "See `manage.py doctor`.")
+NOT_READY = Code(
+    "NOT_READY", 503, "A part of the stack is missing; `details.checks` says which.", "See `manage.py doctor`."
+)
 DEV_JOB_ERROR = Code("DEV_JOB_ERROR", 400, "The dev job could not be created.", "Read the message.")
 
 # Ends of a job or of one attempt (`job.error.code`)
@@ -107,7 +115,7 @@ HANDLER_UNAVAILABLE = Code(
     "HANDLER_UNAVAILABLE", None, "This version knows the job type and cannot run it yet.", "Upgrade RauskuClaw.", False
 )  # fmt: skip
 HANDLER_DISABLED = Code(
-    "HANDLER_DISABLED", None, "The handler is switched off.", "Switch it on in the configuration; the job is retried.", True
+    "HANDLER_DISABLED", None, "The handler is switched off.", "Switch it on in the configuration.", True
 )  # fmt: skip
 HANDLER_ERROR = Code("HANDLER_ERROR", None, "The handler raised an unexpected error.", "Read the job's log.", True)
 POLICY_DENIED = Code(
@@ -118,7 +126,9 @@ JOB_TYPE_UNKNOWN = Code("JOB_TYPE_UNKNOWN", None, "The job's type does not exist
 JOB_TYPE_DISABLED = Code(
     "JOB_TYPE_DISABLED", None, "The job's type was disabled after the job was created.", "Enable the type.", True
 )  # fmt: skip
-JOB_TIMEOUT = Code("JOB_TIMEOUT", None, "The attempt ran longer than timeout_sec.", "Raise timeout_sec or do less.", True)
+JOB_TIMEOUT = Code(
+    "JOB_TIMEOUT", None, "The attempt ran longer than timeout_sec.", "Raise timeout_sec or do less.", True
+)
 JOB_CANCELLED = Code("JOB_CANCELLED", None, "The job was cancelled.", "Nothing; or retry the job.")
 WORKER_LOST = Code(
     "WORKER_LOST", None, "The worker died while it ran the job and no attempt is left.",

@@ -21,7 +21,7 @@ NODE = uuid.UUID("00000000-0000-4000-8000-000000000001")
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """The test database. Tests with `transaction=True` end with a TRUNCATE, which the audit log refuses: let it pass."""
+    """The test database. `transaction=True` tests end with a TRUNCATE, which the audit log would refuse."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE access_auditentry DISABLE TRIGGER auditentry_is_never_truncated")
 
@@ -55,7 +55,7 @@ def make_type(db: None) -> Callable[..., JobType]:
 def make_job(make_type: Callable[..., JobType]) -> Callable[..., Job]:
     """A job submitted the real way; its type is made if it does not exist."""
 
-    def make(type: str = "report.generate", *, tags: tuple[str, ...] = (), **fields: Any) -> Job:  # noqa: A002
+    def make(type: str = "report.generate", *, tags: tuple[str, ...] = (), **fields: Any) -> Job:
         if not JobType.objects.filter(name=type).exists():
             make_type(type)
         return submit(NewJob(type=type, tags=tags, **fields), created_by="test").job

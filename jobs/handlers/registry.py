@@ -1,4 +1,4 @@
-"""Which handlers are installed: those of this project's apps and those of the entry-point group `rauskuclaw.handlers`."""
+"""Which handlers are installed: those of this project's apps, and plug-ins of the group `rauskuclaw.handlers`."""
 
 from __future__ import annotations
 

@@ -140,7 +140,8 @@ def test_fill_and_claim_use_their_indexes_in_a_table_of_finished_jobs(make_type:
     make_type()
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO jobs_job (id, type, queue, status, priority, timeout_sec, attempts, max_attempts, tags, finished_at)"
+            "INSERT INTO jobs_job"
+            " (id, type, queue, status, priority, timeout_sec, attempts, max_attempts, tags, finished_at)"
             " SELECT gen_random_uuid(), 'report.generate', 'default', 'succeeded', 5, 60, 1, 1, '{}', now()"
             " FROM generate_series(1, 20000)"
         )

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
-from django.test.utils import CaptureQueriesContext
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pydantic import BaseModel
 
 from jobs import execution, lifecycle
@@ -118,7 +118,9 @@ def test_input_that_does_not_fit_is_permanent(run: Run, bad: Any, monkeypatch: p
     assert (job.status, job.error["code"], job.attempts) == ("failed", "INPUT_INVALID", 1)
 
 
-@pytest.mark.parametrize("unstorable", [float("nan"), object(), "x" * (execution.MAX_RESULT_BYTES + 1)], ids=["nan", "object", "large"])
+@pytest.mark.parametrize(
+    "unstorable", [float("nan"), object(), "x" * (execution.MAX_RESULT_BYTES + 1)], ids=["nan", "object", "large"]
+)
 def test_a_result_that_cannot_be_stored_fails_the_job_clearly(run: Run, unstorable: Any) -> None:
     job = run(lambda ctx: {"value": unstorable})
 
@@ -156,7 +158,7 @@ def test_the_soft_limit_raises_through_except_exception(run: Run) -> None:
         try:
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(30)
-        except Exception:  # noqa: BLE001 - what careless handlers do
+        except Exception:
             pytest.fail("swallowed")
 
     job = run(stubborn)

@@ -51,7 +51,7 @@ def messages(job_id: uuid.UUID) -> list[str]:
     return list(JobLog.objects.filter(job_id=job_id).values_list("message", flat=True))
 
 
-@pytest.mark.parametrize(("event", "status"), list(itertools.product(RULES, Status)), ids=lambda value: str(value))
+@pytest.mark.parametrize(("event", "status"), list(itertools.product(RULES, Status)), ids=str)
 def test_an_event_moves_a_job_only_from_the_states_its_rule_names(
     event: str, status: Status, claimed: Claimed, make_job: Make
 ) -> None:

@@ -34,7 +34,9 @@ def test_what_a_flush_lost_is_published_again(make_job: Make, wire: redis_py.Red
     assert (report.republished, len(published())) == (1, 1)
 
 
-def test_what_is_still_in_redis_is_not_published_twice(make_job: Make, wire: redis_py.Redis, published: Messages) -> None:
+def test_what_is_still_in_redis_is_not_published_twice(
+    make_job: Make, wire: redis_py.Redis, published: Messages
+) -> None:
     for _ in range(3):
         make_job()
     Job.objects.update(published_at=LONG_AGO)

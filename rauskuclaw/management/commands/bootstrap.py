@@ -1,4 +1,4 @@
-"""`manage.py bootstrap`: make a database usable: migrations, job types, a first API key, an admin user. Safe to repeat."""
+"""`manage.py bootstrap`: migrations, job types, a first API key, an admin user. Safe to repeat."""
 
 from __future__ import annotations
 
