@@ -39,7 +39,7 @@ class _Live(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no 
 
     @abstractmethod
     async def subscribe(self) -> tuple[Principal, Subscription]:
-        """Who connects, and what is sent to them. Raises Problem, or DatabaseError."""
+        """Who connects, and what is sent to them. Raises Problem, or what Django raises when Postgres is away."""
 
     async def connect(self) -> None:
         """Accept, then send or refuse."""

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from access.authentication import is_still_valid
 from access.principals import Principal
@@ -49,7 +49,7 @@ async def is_revoked(principal: Principal, events: Sequence[Event]) -> bool:
         return False
     try:
         return not await in_thread(is_still_valid, principal)
-    except DatabaseError:
+    except Error:
         return False
 
 

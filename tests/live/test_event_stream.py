@@ -103,11 +103,12 @@ def test_each_line_comes_once_and_in_order_across_reconnects_and_writers(
 
 
 def test_state_precedes_the_lines_of_its_transition_and_the_end_comes_last(
-    web: Web, claimed: Callable[..., Claim], job: Job
+    web: Web, transactional_db: None, claimed: Callable[..., Claim], write: Write
 ) -> None:
     claim = claimed()
+    write(claim.id, "replayed")
     with web.stream(claim.id) as stream:
-        take_until(iter(stream), lambda event: event.name == "log_append")
+        take_until(iter(stream), is_line("replayed"))
 
         lifecycle.succeed(claim.id, claim.fence, result={"n": 1})
         events = take_until(iter(stream), is_end)
@@ -120,10 +121,13 @@ def test_state_precedes_the_lines_of_its_transition_and_the_end_comes_last(
     assert closed
 
 
-def test_progress_and_streaming_text_are_events_of_their_own(web: Web, claimed: Callable[..., Claim], job: Job) -> None:
+def test_progress_and_streaming_text_are_events_of_their_own(
+    web: Web, transactional_db: None, claimed: Callable[..., Claim], write: Write
+) -> None:
     claim = claimed()
+    write(claim.id, "replayed")
     with web.stream(claim.id) as stream:
-        take_until(iter(stream), lambda event: event.name == "log_append")
+        take_until(iter(stream), is_line("replayed"))
 
         lifecycle.append_attempt_logs(claim.id, claim.fence, [], {"fraction": 0.5, "message": "half"})
         [progress] = take_until(iter(stream), lambda event: event.name == "progress")
@@ -201,12 +205,10 @@ def test_a_stream_outlives_postgres(web: Web, job: Job, write: Write) -> None:
 def test_a_client_that_does_not_read_delays_nobody(web: Web, job: Job, write: Write) -> None:
     with web.stream(job.id) as stuck, web.stream(job.id) as quick:
         stuck.block()
-        for number in range(40):
-            write(job.id, f"line {number} {'x' * 200_000}")
-        for number in range(40):
-            take_until(iter(quick), lambda event, n=number: is_line(f"line {n} {'x' * 200_000}")(event))  # type: ignore[misc]
-
-        ids = [event.id for event in take_until(iter(stuck), lambda event: "line 39" in str(event.data)) if event.id]
+        for number in range(60):
+            write(job.id, *(f"{number} {'x' * 60_000}" for _ in range(5)), f"line {number}")
+            take_until(iter(quick), is_line(f"line {number}"))
+        ids = [event.id for event in take_until(iter(stuck), is_line("line 59")) if event.id]
 
     assert ids == list(JobLog.objects.filter(job=job).order_by("id").values_list("id", flat=True))
 

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import pytest
 
+from access.principals import Principal
 from jobs import lifecycle, live
 from jobs.live import follow, hints, watch
 from jobs.live.events import HEARTBEAT, Event
-from jobs.live.gate import in_thread, since_log_id
+from jobs.live.gate import in_thread, is_revoked, since_log_id
 from jobs.live.hub import hub
 from jobs.live.rows import Position, Rows, Snapshot
 from jobs.models import Job
@@ -181,6 +182,13 @@ def test_announcing_without_redis_neither_raises_nor_waits(configure: Configure)
         live.announce_delta(uuid.uuid4(), "text \ud800")
     finally:
         redis.forget()
+
+
+def test_a_heartbeat_finds_out_that_the_credential_is_gone(transactional_db: None) -> None:
+    gone = Principal(name="old", role="admin", source="db", reference=f"db:{uuid.uuid4()}")
+
+    assert asyncio.run(is_revoked(gone, [HEARTBEAT]))
+    assert not asyncio.run(is_revoked(gone, [Event("progress")]))
 
 
 def test_hints_survive_the_wire() -> None:
