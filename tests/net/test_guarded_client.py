@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import repeat
 
@@ -279,11 +280,17 @@ def test_a_body_of_exactly_the_cap_is_whole() -> None:
         assert fetch(server, max_bytes=5) == (b"12345", False)
 
 
-def test_a_zip_bomb_is_cut_at_the_cap() -> None:
+def test_a_zip_bomb_is_cut_at_the_cap_and_never_unpacked() -> None:
     bomb = gzip.compress(b"0" * 50_000_000)
 
     with serving(lambda exchange: exchange.answer(200, bomb, content_encoding="gzip")) as server:
-        assert fetch(server, max_bytes=1000) == (b"0" * 1000, True)
+        tracemalloc.start()
+        cut = fetch(server, max_bytes=1000)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert cut == (b"0" * 1000, True)
+    assert peak_bytes < 5_000_000
 
 
 def test_a_zipped_body_is_unzipped() -> None:
