@@ -7,13 +7,13 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
 
-from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 
-django_asgi = get_asgi_application()
+_django = get_wsgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 
+from jobs.api.stream import StreamHandler
 from jobs.routing import websocket_urlpatterns
 from rauskuclaw.api.bridge import WSGIBridge
 from rauskuclaw.config import load
@@ -22,13 +22,14 @@ THREADS = 16
 
 _STREAM = re.compile(r"/v1/jobs/[^/]+/stream/?", re.IGNORECASE)
 
-_wsgi = WSGIBridge(get_wsgi_application(), threads=THREADS, limit_bytes=load().max_body_bytes)
+_event_streams = StreamHandler()
+_wsgi = WSGIBridge(_django, threads=THREADS, limit_bytes=load().max_body_bytes)
 
 
 async def http(scope: Any, receive: Any, send: Any) -> None:
     """Route one HTTP request. Only reading a stream is worth the slower handler: it may stay open for hours."""
     streams = scope["method"] in {"GET", "HEAD"} and _STREAM.fullmatch(scope["path"])
-    await (django_asgi if streams else _wsgi)(scope, receive, send)
+    await (_event_streams if streams else _wsgi)(scope, receive, send)
 
 
 application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})

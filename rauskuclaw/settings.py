@@ -181,5 +181,7 @@ LOGGING = {
     "loggers": {
         name: {"level": CONFIG.log_level}
         for name in ("rauskuclaw", "access", "jobs", "memory", "providers", "workspaces")
-    },
+    }
+    # Answers are in the access log (rauskuclaw.access) already, and faults with their traceback.
+    | {"django.request": {"level": "CRITICAL"}},
 }
