@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -110,7 +110,7 @@ def _message(
     *,
     queue: str,
     priority: int = 0,
-    limits: list[float] | None = None,
+    limits: Sequence[float | None] = (None, None),
 ) -> str:
     """A task message as kombu's Redis transport stores it: Celery's message protocol, version 2.
 
@@ -119,7 +119,7 @@ def _message(
     """
     headers = {
         "lang": "py", "task": task, "id": task_id, "root_id": task_id, "parent_id": None, "group": None,
-        "shadow": None, "eta": None, "expires": None, "retries": 0, "timelimit": limits or [None, None],
+        "shadow": None, "eta": None, "expires": None, "retries": 0, "timelimit": limits,
         "argsrepr": "()", "kwargsrepr": "{}", "origin": "rauskuclaw", "ignore_result": True,
     }  # fmt: skip
     embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

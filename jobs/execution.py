@@ -130,8 +130,8 @@ def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str) -> Ending:
     except Cancelled:
         raise
     except TimeLimit:
-        details = {"timeout_sec": claim.timeout_sec}
-        return Ending(Outcome.TIMED_OUT, code=errors.JOB_TIMEOUT.name, message="timeout", details=details, retry=True)
+        limit = {"timeout_sec": claim.timeout_sec}
+        return Ending(Outcome.TIMED_OUT, code=errors.JOB_TIMEOUT.name, message="timeout", details=limit, retry=True)
     except AttemptFailed as failure:
         after = failure.after_sec if isinstance(failure, Retry) else None
         return Ending(

@@ -339,24 +339,3 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
-
-    @classmethod
-    def beat(cls) -> None:
-        """Note that beat rang and a system worker heard it. One row, however many beats there are."""
-        cls.objects.bulk_create(
-            [
-                cls(
-                    id=BEAT_NODE,
-                    kind=cls.Kind.BEAT,
-                    name="beat",
-                    host="",
-                    pid=0,
-                    pid_created_at=0,
-                    version="",
-                    seen_at=Now(),
-                )
-            ],
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["seen_at"],
-        )

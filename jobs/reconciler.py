@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs import dispatch, lifecycle
-from jobs.models import IdempotencyKey, Job, Node, Status
+from jobs.models import BEAT_NODE, IdempotencyKey, Job, Node, Status
 from jobs.sql import rows
 from rauskuclaw import redis
 from rauskuclaw.config import load
@@ -41,6 +41,12 @@ def reconcile() -> Report:
     republished = republish_lost()
     published = sum(dispatch.fill(row["queue"]) for row in rows("queues_with_backlog", {}))
     return Report(expired, republished, published)
+
+
+def note_beat() -> None:
+    """Note that beat rang and a system worker heard it. One row, however many beats there are."""
+    row = Node(id=BEAT_NODE, kind=Node.Kind.BEAT, name="beat", host="", pid=0, pid_created_at=0, seen_at=timezone.now())
+    Node.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=["seen_at"])
 
 
 def take_back_expired_leases() -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from celery import signals
 from celery.worker.request import Request
 
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
-from jobs.models import Node
 from rauskuclaw.celery import app
 from rauskuclaw.config import load
 from rauskuclaw.wire import job_queue
@@ -17,7 +16,7 @@ from rauskuclaw.wire import job_queue
 CALLBACK_BATCH = 50
 
 
-class AttemptRequest(Request):  # type: ignore[misc]
+class AttemptRequest(Request):
     """Tells the agent what the pool does with an attempt. Runs in the worker's parent process."""
 
     @property
@@ -25,7 +24,7 @@ class AttemptRequest(Request):  # type: ignore[misc]
         """The job, and the fencing number that the claim gives it: one more than the message's."""
         return uuid.UUID(self.kwargs["job_id"]), self.kwargs["fence"] + 1
 
-    def on_accepted(self, pid: int, time_accepted: float) -> None:
+    def on_accepted(self, pid: Any, time_accepted: float) -> None:
         """A pool process has the message."""
         if (current := agent.current()) is not None:
             current.accepted(*self._attempt, pid)
@@ -34,7 +33,7 @@ class AttemptRequest(Request):  # type: ignore[misc]
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The hard limit: Celery kills the pool process next; what it spawned dies first, while it is its child."""
         if not soft and (current := agent.current()) is not None:
-            processes.kill_descendants(self.worker_pid)
+            processes.kill_descendants(cast(int, self.worker_pid))
             current.ended(*self._attempt, reason="hard timeout")
         super().on_timeout(soft, timeout)
 
@@ -55,7 +54,7 @@ class AttemptRequest(Request):  # type: ignore[misc]
                 current.ended(*self._attempt)
             derived(self, failed__retval__runtime, **kwargs)
 
-        cls.on_success = on_success
+        setattr(cls, "on_success", on_success)  # noqa: B010 - to a type checker, methods are not assignable
 
 
 @app.task(name=dispatch.TASK_RUN_ATTEMPT, Request=AttemptRequest, ignore_result=True)
@@ -69,7 +68,7 @@ def run_attempt(*, job_id: str, fence: int) -> None:
 @app.task(name="jobs.reconcile", ignore_result=True)
 def reconcile() -> None:
     """Beat's heartbeat, each second. Any number may run at once."""
-    Node.beat()
+    reconciler.note_beat()
     reconciler.reconcile()
 
 

@@ -26,6 +26,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         cursor.execute("ALTER TABLE access_auditentry DISABLE TRIGGER auditentry_is_never_truncated")
 
 
+def error_of(job: Job) -> dict[str, Any]:
+    """The job's error, which it must have."""
+    assert job.error is not None
+    return dict(job.error)
+
+
 @pytest.fixture
 def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., config.Config]]:
     """`configure(LEASE_SEC=5)` sets environment variables and reloads the configuration, for this test."""

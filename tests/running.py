@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,6 @@ from typing import Any
 
 import httpx
 import psutil
-
-from rauskuclaw.stack.files import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 API_KEY = "key-of-the-running-test-stack"
@@ -41,7 +40,7 @@ class RunningStack:
     def __init__(self, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rauskuclaw-stack-"))
         self.folder.chmod(0o711)
-        self.var, self.port = self.folder / "var", free_port()
+        self.var, self.port = self.folder / "var", _free_port()
         dropped = {"DATABASE_URL", "REDIS_URL", "API_KEYS_JSON"}
         self._environment = {name: value for name, value in os.environ.items() if name not in dropped} | {
             "VAR_DIR": str(self.var), "PORT": str(self.port), "API_KEY": API_KEY, "LEASE_SEC": "5",
@@ -137,6 +136,11 @@ def running_stack(**environment: str) -> Iterator[RunningStack]:
         yield stack
     finally:
         stack.stop()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def processes_with(marker: str) -> list[int]:

@@ -57,7 +57,7 @@ def test_every_job_ends_and_none_twice(stack: RunningStack, nemesis: Nemesis, tm
 
     wait_until(lambda: unfinished(stack) == 0, what=f"all jobs to end, {nemesis.__name__}", timeout_sec=150)
     with psycopg.connect(stack.address("DATABASE_URL")) as database:
-        statuses = dict(
+        statuses: dict[str, int] = dict(
             database.execute(
                 "SELECT status, count(*) FROM jobs_job WHERE id = ANY (%s::uuid[]) GROUP BY 1", [ids]
             ).fetchall()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -31,7 +32,8 @@ def published(wire: redis_py.Redis) -> Callable[..., list[bytes]]:
     """The messages in a job queue's lists, in the order a worker would take them."""
 
     def messages(queue: str = "default") -> list[bytes]:
-        return [message for key in redis_keys(job_queue(queue)) for message in reversed(wire.lrange(key, 0, -1))]
+        lists: list[Any] = [reversed(wire.lrange(key, 0, -1)) for key in redis_keys(job_queue(queue))]
+        return [message for messages in lists for message in messages]
 
     return messages
 

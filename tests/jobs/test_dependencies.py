@@ -13,7 +13,7 @@ from jobs import lifecycle
 from jobs.models import Job, JobLog, Status
 from jobs.submission import NewJob, submit
 from rauskuclaw.errors import Problem
-from tests.conftest import NODE, WORKER
+from tests.conftest import NODE, WORKER, error_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Make = Callable[..., Job]
@@ -57,7 +57,7 @@ def test_a_failure_blocks_dependants_and_theirs(make_job: Make) -> None:
     finish(first, well=False)
 
     assert (status(second), status(third)) == ("failed", "failed")
-    error = Job.objects.get(pk=second.pk).error
+    error = error_of(Job.objects.get(pk=second.pk))
     assert (error["code"], error["details"]["failed_dependencies"]) == ("DEPENDENCY_BLOCKED", [str(first.id)])
     assert Job.objects.get(pk=second.pk).attempts == 0
     assert JobLog.objects.filter(job=third, message="Dependency blocked job").exists()
@@ -78,7 +78,7 @@ def test_a_missing_dependency_blocks_the_job_at_once(make_job: Make) -> None:
     job = make_job(input={"depends_on": [missing, "no-uuid"]}, callback_url="https://example.org/x")
 
     assert job.status == "failed"
-    assert job.error["details"]["missing_dependencies"] == [missing, "no-uuid"]
+    assert error_of(job)["details"]["missing_dependencies"] == [missing, "no-uuid"]
     assert job.callbacks.count() == 1
 
 

@@ -41,7 +41,7 @@ def test_celery_reads_the_message_with_the_jobs_own_limits(make_job: Make, wire:
     job = make_job(timeout_sec=7)
 
     with Connection(app.conf.broker_url, transport_options=app.conf.broker_transport_options) as broker:
-        message = broker.SimpleQueue(app.amqp.queues[job_queue("default")]).get(timeout=5)
+        message: Any = broker.SimpleQueue(app.amqp.queues[job_queue("default")]).get(timeout=5)  # type: ignore[arg-type]
 
     assert message.headers["task"] == "jobs.run_attempt"
     assert message.headers["timelimit"] == [7 + load().hard_limit_grace_sec, 7]

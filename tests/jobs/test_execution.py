@@ -18,7 +18,7 @@ from jobs.handlers import registry
 from jobs.handlers.base import AttemptFailed, Handler, JobContext, Retry
 from jobs.models import Attempt, Job, JobLog, Status
 from rauskuclaw import errors
-from tests.conftest import WORKER
+from tests.conftest import WORKER, error_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Run = Callable[..., Job]
@@ -106,7 +106,7 @@ def test_each_way_to_fail_has_its_code_and_is_retried_or_not(
 
     job = run(fail, max_attempts=2)
 
-    assert (job.error["code"], job.status) == (code, status)
+    assert (error_of(job)["code"], job.status) == (code, status)
 
 
 @pytest.mark.parametrize("bad", [[1], "text", {"n": "x"}])
@@ -115,7 +115,7 @@ def test_input_that_does_not_fit_is_permanent(run: Run, bad: Any, monkeypatch: p
 
     job = run(lambda ctx: Anything(), input=bad, max_attempts=5)
 
-    assert (job.status, job.error["code"], job.attempts) == ("failed", "INPUT_INVALID", 1)
+    assert (job.status, error_of(job)["code"], job.attempts) == ("failed", "INPUT_INVALID", 1)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_input_that_does_not_fit_is_permanent(run: Run, bad: Any, monkeypatch: p
 def test_a_result_that_cannot_be_stored_fails_the_job_clearly(run: Run, unstorable: Any) -> None:
     job = run(lambda ctx: {"value": unstorable})
 
-    assert (job.status, job.error["code"]) == ("failed", "RESULT_INVALID")
+    assert (job.status, error_of(job)["code"]) == ("failed", "RESULT_INVALID")
 
 
 def test_lines_are_live_while_the_handler_runs_and_in_order(run: Run) -> None:
@@ -163,7 +163,7 @@ def test_the_soft_limit_raises_through_except_exception(run: Run) -> None:
 
     job = run(stubborn)
 
-    assert (job.error["code"], job.error["message"]) == ("JOB_TIMEOUT", "timeout")
+    assert (error_of(job)["code"], error_of(job)["message"]) == ("JOB_TIMEOUT", "timeout")
     assert Attempt.objects.get(job=job).outcome == "timed_out"
 
 
@@ -219,7 +219,7 @@ def test_a_type_that_changed_after_creation_fails_with_a_code(
     execution.run_attempt(job.id, 0, worker=WORKER, node=None)
 
     job.refresh_from_db()
-    assert (job.error["code"], job.status, job.attempts) == (code, status, 1)
+    assert (error_of(job)["code"], job.status, job.attempts) == (code, status, 1)
 
 
 def test_a_second_delivery_of_the_same_message_runs_nothing(run: Run) -> None:
