@@ -153,7 +153,7 @@ BODY = st.fixed_dictionaries(
 
 @given(body=BODY | JSON, head=st.binary(max_size=2))
 @settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     database=None,
