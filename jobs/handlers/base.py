@@ -51,7 +51,9 @@ class AttemptFailed(Exception):
 class Retry(AttemptFailed):
     """The handler asks for another attempt, not before `after_sec` from now (None: by the type's policy)."""
 
-    def __init__(self, message: str, *, after_sec: float | None = None, code: errors.Code = errors.UPSTREAM_ERROR) -> None:
+    def __init__(
+        self, message: str, *, after_sec: float | None = None, code: errors.Code = errors.UPSTREAM_ERROR
+    ) -> None:
         super().__init__(code, message, retryable=True)
         self.after_sec = after_sec
 
@@ -61,10 +63,16 @@ class Completed:
     """How a command ended: exit code, what is kept of its output, duration in milliseconds."""
 
     returncode: int
+    """Negative: the number of the signal that killed it."""
     stdout: str
     stderr: str
     duration_ms: int
     timed_out: bool = False
+    truncated: bool = False
+    """Whether there was more output than is kept."""
+    stdout_tail: str = ""
+    """The last 4,000 characters, also of output that is not kept; errors stand at the end."""
+    stderr_tail: str = ""
 
 
 class JobContext(Protocol[InputT]):
