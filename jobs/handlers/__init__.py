@@ -1,0 +1,21 @@
+"""The handlers of this app. Those of other apps are in their own `handlers.py`; `registry.py` finds them all."""
+
+from jobs.handlers.component import ComponentGenerate
+from jobs.handlers.data_fetch import DataFetch
+from jobs.handlers.deploy import DeployRun
+from jobs.handlers.layout import FrontpageLayoutPlan
+from jobs.handlers.report import ReportGenerate
+from jobs.handlers.tool_exec import ToolExec
+from jobs.handlers.web_search import WebSearch
+from jobs.handlers.workflow import WorkflowRun
+
+HANDLERS = (
+    ReportGenerate,
+    DeployRun,
+    DataFetch,
+    ComponentGenerate,
+    FrontpageLayoutPlan,
+    ToolExec,
+    WebSearch,
+    WorkflowRun,
+)
