@@ -1,0 +1,88 @@
+"""The example of docs/handlers.md: the very files, built, installed apart, found through the registry, and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from jobs.handlers import registry
+from rauskuclaw.config import ROOT
+
+EXAMPLE = Path(__file__).parent / "example_plugin"
+DOCUMENT = (ROOT / "docs" / "handlers.md").read_text("utf-8")
+
+USES_IT = """
+import django, json, pathlib
+django.setup()
+from jobs.handlers import registry
+from tests.handlers.conftest import Context
+handler = registry.get("word-count:count")
+context = Context(input=handler.Input(text="jobs that nobody loses"), workspace=pathlib.Path(), cookie="")
+print(json.dumps([handler.run(context).model_dump(), context.logs, len(registry.installed())]))
+"""
+
+
+def install(package: Path, target: Path, cache: Path) -> None:
+    """Build and install a package as a user does: with uv where it is, else with pip."""
+    uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    quick = [str(uv), "pip", "install", "--python", sys.executable, "--cache-dir", str(cache)]
+    command = quick if uv else [sys.executable, "-m", "pip", "install"]
+    subprocess.run([*command, "--quiet", "--no-deps", "--target", str(target), str(package)], check=True)
+
+
+def in_a_new_process(script: str, *, target: Path, var_dir: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(target), str(ROOT)])
+    env = {**os.environ, "PYTHONPATH": path, "VAR_DIR": str(var_dir), "DJANGO_SETTINGS_MODULE": "rauskuclaw.settings"}
+    return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_example_is_built_installed_found_and_run(tmp_path: Path) -> None:
+    package = shutil.copytree(EXAMPLE, tmp_path / "word-count")
+    install(package, tmp_path / "site", tmp_path / "cache")
+
+    done = in_a_new_process(USES_IT, target=tmp_path / "site", var_dir=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    result, logs, installed = json.loads(done.stdout)
+    assert result == {"words": 4, "longest": "nobody"}
+    assert logs == [["Counting words", "info", {"characters": 22}]]
+    assert installed == len(registry.installed()) + 1
+
+
+def test_a_package_that_cannot_be_imported_is_logged_and_left_out(tmp_path: Path) -> None:
+    broken = shutil.copytree(EXAMPLE, tmp_path / "broken")
+    (broken / "word_count" / "__init__.py").write_text("raise RuntimeError('half an upgrade')")
+    install(broken, tmp_path / "site", tmp_path / "cache")
+    script = "import django; django.setup(); from jobs.handlers import registry; print(len(registry.installed()))"
+
+    done = in_a_new_process(script, target=tmp_path / "site", var_dir=tmp_path)
+
+    assert done.stdout == f"{len(registry.installed())}\n"
+    assert "word-count (word_count:WordCount) cannot be loaded" in done.stderr
+
+
+def test_the_document_shows_the_files_that_this_test_runs() -> None:
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", DOCUMENT, re.DOTALL)
+
+    module = (EXAMPLE / "word_count" / "__init__.py").read_text("utf-8")
+    assert blocks == [module, (EXAMPLE / "pyproject.toml").read_text("utf-8")]
+    assert len(module.splitlines()) <= 30
+
+
+def test_the_document_tells_of_each_built_in_handler_what_it_reaches() -> None:
+    rows = re.findall(r"^\| `(builtin:\S+)`[^|]*\| ([^|]+) \|.*\| (.+) \|$", DOCUMENT, re.MULTILINE)
+
+    told = {name: (reaches.partition(" (")[0], bad_input) for name, reaches, bad_input in rows}
+    assert told == {
+        name: (
+            ", ".join(need for need, has in handler.needs.model_dump().items() if has) or "nothing",
+            "400" if handler.checks_input_at_creation else "fails in the worker",
+        )
+        for name, handler in registry.installed().items()
+        if name.startswith("builtin:")
+    }
