@@ -18,7 +18,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from rauskuclaw import errors
+from rauskuclaw import connections, errors
 from rauskuclaw.errors import Code, Problem
 
 logger = logging.getLogger("rauskuclaw.api")
@@ -72,6 +72,7 @@ def told(request: HttpRequest, error: Exception) -> Problem:
             {"request_id": request_id(request)},
         )
     elif problem.code is errors.DATABASE_UNAVAILABLE:
+        connections.note_loss()
         reason = str(error).strip().splitlines()[:1]
         logger.warning("%s %s: database unavailable: %s", request.method, shown_path(request), *reason or [""])
     elif problem.code is errors.UNAUTHORIZED:
