@@ -5,5 +5,5 @@ class StackError(Exception):
     """The stack cannot start or go on. The message says what is wrong and what to do, without a traceback."""
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
+class StopRequested(Exception):
     """Ctrl-C or SIGTERM arrived while the stack was waiting for something."""

@@ -51,7 +51,8 @@ def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
     web = (
         sys.executable, "-m", "uvicorn", "rauskuclaw.asgi:application",
         "--host", config.host, "--port", str(config.port),
-        "--lifespan", "off", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", str(_WEB_GRACE_SECONDS),
+        "--lifespan", "off", "--no-access-log", "--log-level", "warning",
+        "--timeout-graceful-shutdown", str(_WEB_GRACE_SECONDS),
     )  # fmt: skip
     beat = (*celery, "beat", "--pidfile=", *_QUIET)
     return [
