@@ -53,4 +53,4 @@ def submit_dev_job(body: object, *, created_by: str, principal: Principal) -> Jo
     principal.require_queue(queue)
     new = NewJob(type=type_, queue=queue, input={}, priority=0, timeout_sec=60, max_attempts=1)
     types = {type_: JobType(name=type_, handler="")}
-    return submission._create([new], types, created_by=created_by, log_message="Dev job created")[0]
+    return submission.create([new], types, created_by=created_by, log_message="Dev job created")[0]

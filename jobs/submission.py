@@ -119,7 +119,7 @@ def submit(
     new = _checked(new, types, principal)
     key = (idempotency_key or "").strip()
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest() if key else None
-    created = _create([new], types, created_by=created_by, principal=principal, digest=digest)
+    created = create([new], types, created_by=created_by, principal=principal, digest=digest)
     if created:
         return Submitted(created[0], idempotent=False)
     known = IdempotencyKey.objects.select_related("job").get(digest=digest)
@@ -144,7 +144,7 @@ def submit_batch(
             results.append(None)
         except Problem as problem:
             results.append(problem)
-    created = iter(_create(good, types, created_by=created_by, principal=principal) if good else ())
+    created = iter(create(good, types, created_by=created_by, principal=principal) if good else ())
     return [Submitted(next(created), idempotent=False) if result is None else result for result in results]
 
 
@@ -218,7 +218,7 @@ def _check_memory_write(value: Any) -> None:
         raise invalid("input.memory_write.ttl_sec", "input.memory_write.ttl_sec must be a whole number from 0, or null")
 
 
-def _create(
+def create(
     items: Sequence[NewJob],
     types: Mapping[str, JobType],
     *,
@@ -227,7 +227,7 @@ def _create(
     digest: str | None = None,
     log_message: str = "Job created",
 ) -> list[Job]:
-    """Write the jobs, in order. Empty when the Idempotency-Key `digest` is taken. One commit."""
+    """Write checked jobs, in order, in one commit. Empty when the Idempotency-Key `digest` is taken."""
     wanted = [_dependencies(item) for item in items]
     with transaction.atomic():
         states = _lock_dependencies({name for names in wanted for name in names}, principal)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from celery import signals
 from celery.worker.request import Request
+from django.contrib.sessions.backends.db import SessionStore
 
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
 from rauskuclaw.celery import app
@@ -83,6 +84,7 @@ def deliver_callbacks() -> None:
 def prune() -> None:
     """Delete what has expired."""
     reconciler.prune()
+    SessionStore.clear_expired()
 
 
 @signals.worker_init.connect
