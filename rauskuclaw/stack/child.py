@@ -30,6 +30,7 @@ class Service:
     stage: services stop from the highest stage to the lowest, those of one stage together.
     stop_seconds: from `stop_signal` to the kill of the whole tree.
     death_signal: what the kernel sends when the supervisor dies (Linux).
+    early: may start beside the one-off task that prepares the database, because it uses none until it is asked.
     is_ready: asked with the process number; None where readiness is known otherwise.
     shows: whether a line of its output is for the terminal; hidden lines are still kept for an error report.
     """
@@ -43,6 +44,7 @@ class Service:
     death_signal: signal.Signals = signal.SIGKILL
     account: Account = Account.SELF
     cwd: Path | None = None
+    early: bool = False
     is_ready: Callable[[int], bool] | None = None
     shows: Callable[[str], bool] = lambda _line: True
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import threading
 import time
 from contextlib import suppress
@@ -9,6 +10,8 @@ from typing import Any
 
 _PAUSE_SECONDS = 0.05
 _ANSWER_SECONDS = 5.0
+_SEEN = re.compile(r"seen (\d+) s ago")
+_ROUNDING_SECONDS = 0.5
 
 
 class ReadyProbe(threading.Thread):
@@ -17,8 +20,8 @@ class ReadyProbe(threading.Thread):
     A thread, so that a slow answer delays neither the services' output nor Ctrl-C. It starts no processes: those must
     come from the main thread.
 
-    newer_than: `time.monotonic()` of this stack's start. A worker or beat whose `age_sec` reaches back before it is one
-    of an earlier run, whose last sign of life the database still remembers: that does not count.
+    newer_than: `time.monotonic()` of this stack's start. A worker or beat last seen before it is one of an earlier run,
+    whose sign of life the database still remembers: that does not count.
     """
 
     def __init__(self, host: str, port: int, *, newer_than: float) -> None:
@@ -61,7 +64,7 @@ class ReadyProbe(threading.Thread):
         return answer.status == http.HTTPStatus.OK and all(check["ok"] for check in self.checks.values())
 
     def _judged(self, check: dict[str, Any]) -> dict[str, Any]:
-        age = check.get("age_sec")
-        if check.get("ok") and age is not None and age > time.monotonic() - self._newer_than:
+        seen = _SEEN.fullmatch(str(check.get("detail", "")))
+        if check.get("ok") and seen and int(seen[1]) > time.monotonic() - self._newer_than + _ROUNDING_SECONDS:
             return {"ok": False, "detail": "seen in an earlier run, not yet in this one"}
         return check

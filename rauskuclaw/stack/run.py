@@ -55,6 +55,7 @@ class _Run:
         self._config = config
         self._console = console
         self._plan = plan
+        self._since = 0.0
         self._url = f"http://{_in_url(_reachable(config.host))}:{config.port}"
         self._stack_id = uuid.uuid4().hex
         var_dir = config.var_dir
@@ -72,6 +73,7 @@ class _Run:
         try:
             for said in clean_up(self._config.var_dir):
                 self._console.event(said)
+            self._since = time.monotonic()
             _require_free(self._config.host, self._config.port)
             return self._supervise()
         finally:
@@ -102,7 +104,6 @@ class _Run:
         return 1 if failure else 0
 
     def _start(self, supervisor: Supervisor) -> None:
-        began = time.monotonic()
         servers = self._servers()
         addresses = {name: server.url for name, server in servers.items()}
         env = self._environment(addresses)
@@ -115,21 +116,27 @@ class _Run:
         write_run_env(self._config.var_dir / "run.env", {**addresses, "RAUSKUCLAW_URL": self._url})
 
         task, services = self._plan(self._config, env)
+        children = [supervisor.start(service) for service in services if service.early]
         if task:
+            began = time.monotonic()
             supervisor.run_to_end(task, seconds=BOOTSTRAP_SECONDS)
             self._console.step(task.name, f"migrated and seeded in {time.monotonic() - began:.2f} s")
-        self._wait_for_ready(supervisor, [supervisor.start(service) for service in services])
+        children += [supervisor.start(service) for service in services if not service.early]
+        self._wait_for_ready(supervisor, children)
 
         self._console.result("ready", self._url)
         self._console.result("api_key", self._where_the_key_is())
         self._console.use_clock(elapsed=False)
 
     def _wait_for_ready(self, supervisor: Supervisor, children: list[Child]) -> None:
-        probe = ReadyProbe(_reachable(self._config.host), self._config.port, newer_than=time.monotonic())
+        probe = ReadyProbe(_reachable(self._config.host), self._config.port, newer_than=self._since)
         probe.start()
-        said: set[str] = set()
+        said = {"database", "migrations", "redis"}  # by earlier lines
 
         def ready() -> bool:
+            if probe.checks and "web" not in said:
+                said.add("web")
+                self._console.step("web", f"answers on {self._url}")
             for name in sorted(probe.good() - said):
                 said.add(name)
                 self._console.step(name, str(probe.checks[name].get("detail", "ok")))

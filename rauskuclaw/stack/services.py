@@ -7,7 +7,6 @@ from rauskuclaw.config import ROOT, Config
 from rauskuclaw.stack.child import Service
 from rauskuclaw.wire import SYSTEM_QUEUE, job_queue
 
-STAGE_SERVERS = 0
 STAGE_WORKERS = 2
 STAGE_WEB = 3
 STAGE_BEAT = 4
@@ -74,6 +73,7 @@ def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
             env=env,
             cwd=ROOT,
             stage=STAGE_WEB,
+            early=True,
             stop_seconds=_WEB_GRACE_SECONDS + 2.0,
             shows=_shows(_WEB_ROUTINE),
         ),

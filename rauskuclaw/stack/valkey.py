@@ -53,6 +53,7 @@ class Valkey:
             name=self.name,
             argv=(str(valkey_server()), str(self._conf)),
             env={"LC_ALL": "C", "TZ": "UTC"},
+            stage=1,
             stop_seconds=10.0,
             death_signal=signal.SIGTERM if self._durable else signal.SIGKILL,
             is_ready=self.is_ready,

@@ -99,6 +99,12 @@ class Stack:
                 return found
             assert line != "<end>", f"it ended without a line like {pattern!r}:\n{self.text}"
 
+    def drain(self) -> list[str]:
+        """All lines so far, without waiting."""
+        while not self._queue.empty():
+            self.lines.append(self._queue.get_nowait())
+        return self.lines
+
     def ready(self) -> Stack:
         """Wait for the ready line."""
         self.until(r"^ready: ")
