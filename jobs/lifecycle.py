@@ -20,7 +20,7 @@ from django.db import transaction
 from access import audit
 from jobs import dispatch, live
 from jobs.models import Job, JobDependency, Outcome, Status
-from jobs.sql import rows, statement
+from jobs.sql import jobs, rows
 from jobs.storable import NotStorable, dumps, error_json, log_line
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -189,7 +189,7 @@ def cancel(job_id: uuid.UUID, *, by: str) -> Job:
     """
     error = dumps(error_json("the job was cancelled", code=errors.JOB_CANCELLED.name))
     with transaction.atomic():
-        ended = list(Job.objects.raw(statement("cancel"), {"id": job_id, "by": by, "error": error}))
+        ended = jobs("cancel", {"id": job_id, "by": by, "error": error})
         if ended and ended[0].has_dependants:
             _settle_dependants(job_id, Status.CANCELLED)
         if ended:
@@ -220,7 +220,7 @@ def reopen(job_id: uuid.UUID, *, by: str) -> Job:
         if job.status not in RULES["reopen"].sources:
             raise Problem(errors.CONFLICT, f"the job is {job.status}; only failed and cancelled jobs can be retried")
         params = {"id": job_id, "by": by, "waiting_on": _open_dependencies(job)}
-        updated = Job.objects.raw(statement("reopen"), params)[0]
+        updated = jobs("reopen", params)[0]
         audit.record(
             actor=by, action="job.retried", object_type="job", object_id=str(job_id), details={"series": updated.series}
         )

@@ -13,12 +13,11 @@ from typing import Any
 from django.db import transaction
 
 from access.principals import Principal
-from jobs import dispatch, lifecycle, live
+from jobs import dispatch, lifecycle, live, sql
 from jobs.callbacks import callback_url_problem
 from jobs.handlers import inputs, registry
 from jobs.handlers.inputs import InvalidInput
 from jobs.models import TERMINAL, IdempotencyKey, Job, JobDependency, JobType, Status
-from jobs.sql import statement
 from jobs.storable import dumps
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -250,7 +249,7 @@ def create(
             "log_message": log_message,
             **dispatch.window_params(),
         }
-        jobs = list(Job.objects.raw(statement("create"), params))
+        jobs = sql.jobs("create", params)
         for job, plan in zip(jobs, plans if jobs else [], strict=True):
             _link(job, plan)
         transaction.on_commit(partial(_announce, jobs))

@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import psycopg
 from django.db import connection
 
+from jobs.models import Job
+
 _FOLDER = Path(__file__).parent
+_JSON_COLUMNS = ("input", "result", "error", "progress")
+_JOB_COLUMNS = tuple(field.attname for field in Job._meta.concrete_fields)
 
 
 @cache
@@ -23,9 +29,33 @@ def statement(name: str) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda part: statement(f"{part[1]}.part").strip(), text)
 
 
+class _PreparedCursor(psycopg.Cursor[Any]):
+    """Binds on the server and prepares: these statements are long, and planning them cost more than running them."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """Execute as a prepared statement."""
+        return super().execute(query, params, **{**options, "prepare": True})
+
+
 def rows(name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Run one statement and return its rows as dicts."""
-    with connection.cursor() as cursor:
+    """Run one statement and return its rows as dicts. JSON columns are text, as everywhere below Django's models."""
+    connection.ensure_connection()
+    # Django's own cursors bind on the client. Wrapped as those are: with its error classes and its query log.
+    with connection._prepare_cursor(_PreparedCursor(connection.connection)) as cursor:  # type: ignore[attr-defined]
         cursor.execute(statement(name), params)
         columns = [column[0] for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+def jobs(name: str, params: Mapping[str, Any]) -> list[Job]:
+    """Run a statement that returns whole rows of jobs_job."""
+    found = []
+    for row in rows(name, params):
+        for column in _JSON_COLUMNS:
+            if row[column] is not None:
+                row[column] = json.loads(row[column])
+        job = Job(**{column: row[column] for column in _JOB_COLUMNS})
+        job._state.adding = False
+        job._state.db = connection.alias
+        found.append(job)
+    return found

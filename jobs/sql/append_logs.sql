@@ -2,7 +2,8 @@
 -- statement that writes log lines; so within a job ids grow in commit order and a reader's cursor skips nothing.
 -- fence null: whoever holds the job; else the lines of a stale attempt are dropped.
 WITH job AS MATERIALIZED (
-    SELECT id FROM jobs_job WHERE id = %(id)s AND (%(fence)s::int IS NULL OR (fence = %(fence)s AND status = 'running'))
+    SELECT id FROM jobs_job
+    WHERE id = %(id)s::uuid AND (%(fence)s::int IS NULL OR (fence = %(fence)s::int AND status || '' = 'running'))
     FOR NO KEY UPDATE
 ),
 line AS (

@@ -7,9 +7,9 @@ WITH blocked AS MATERIALIZED (
     FROM jobs_job AS j
     WHERE j.status = 'queued'
         AND (
-            j.id = ANY (%(blocked_ids)s)
+            j.id = ANY (%(blocked_ids)s::uuid[])
             OR EXISTS (
-                SELECT FROM jobs_jobdependency AS d WHERE d.job_id = j.id AND d.depends_on_id = ANY (%(failed_ids)s)
+                SELECT FROM jobs_jobdependency AS d WHERE d.job_id = j.id AND d.depends_on_id = ANY (%(failed_ids)s::uuid[])
             )
         )
     ORDER BY j.id
@@ -27,7 +27,7 @@ ended AS (
                 'failed_dependencies', (
                     SELECT COALESCE(jsonb_agg(f.id ORDER BY f.id), '[]'::jsonb)
                     FROM jobs_jobdependency AS d JOIN jobs_job AS f ON f.id = d.depends_on_id
-                    WHERE d.job_id = jobs_job.id AND (f.status IN ('failed', 'cancelled') OR f.id = ANY (%(failed_ids)s))
+                    WHERE d.job_id = jobs_job.id AND (f.status IN ('failed', 'cancelled') OR f.id = ANY (%(failed_ids)s::uuid[]))
                 )
             ),
             'at', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')

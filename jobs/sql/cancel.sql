@@ -2,7 +2,7 @@
 -- (NOTIFY, which needs no Redis). No row: the job does not exist or has ended.
 -- Locks: the job's row.
 WITH was AS (
-    SELECT id, status, fence FROM jobs_job WHERE id = %(id)s AND status IN ('queued', 'running') FOR UPDATE
+    SELECT id, status, fence FROM jobs_job WHERE id = %(id)s::uuid AND status IN ('queued', 'running') FOR UPDATE
 ),
 ended AS (
     UPDATE jobs_job

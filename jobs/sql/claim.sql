@@ -1,12 +1,13 @@
 -- Claim one attempt: queued → running, with the attempt's row and log line. No row: somebody else was first.
 -- The fence in the message must be the row's: a message of an earlier attempt claims nothing.
 -- Also says how full the queue's window is, so that the worker that drains it refills it (job_in_window).
+-- status || '' keeps the planner on the primary key: the indexes that start with a status are full of dead entries.
 WITH claimed AS (
     UPDATE jobs_job
     SET status = 'running', attempts = attempts + 1, fence = fence + 1, published_at = NULL, progress = NULL,
-        locked_by = %(worker)s, node = %(node)s, started_at = clock_timestamp(), updated_at = clock_timestamp(),
-        lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_sec)s)
-    WHERE id = %(id)s AND status = 'queued' AND fence = %(fence)s AND published_at IS NOT NULL AND waiting_on = 0
+        locked_by = %(worker)s::text, node = %(node)s::uuid, started_at = clock_timestamp(), updated_at = clock_timestamp(),
+        lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_sec)s::float8)
+    WHERE id = %(id)s::uuid AND status || '' = 'queued' AND fence = %(fence)s::int AND published_at IS NOT NULL AND waiting_on = 0
         AND attempts < max_attempts
     RETURNING *
 ),

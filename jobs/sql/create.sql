@@ -12,7 +12,7 @@ WITH incoming AS MATERIALIZED (
 ),
 taken_key AS (
     INSERT INTO jobs_idempotencykey AS existing (digest, fingerprint, job_id, created_at, expires_at)
-    SELECT %(digest)s, %(fingerprint)s, id, now(), now() + make_interval(secs => %(ttl_sec)s)
+    SELECT %(digest)s::text, %(fingerprint)s::text, id, now(), now() + make_interval(secs => %(ttl_sec)s::float8)
     FROM incoming
     WHERE %(digest)s::text IS NOT NULL
     ON CONFLICT (digest) DO UPDATE
@@ -32,16 +32,16 @@ job AS (
         -- Jobs of one batch keep their order: created_at orders a queue.
         now() + make_interval(secs => ord * 0.000001), now(), now(), waiting_on, created_by,
         CASE
-            WHEN %(publish)s AND waiting_on = 0
+            WHEN %(publish)s::boolean AND waiting_on = 0
                 AND (
                     SELECT count(*) FROM jobs_job AS w
                     WHERE w.queue = incoming.queue AND w.status = 'queued' AND w.published_at IS NOT NULL
                 ) < GREATEST(
-                    %(window_min)s,
-                    %(window_factor)s * (
+                    %(window_min)s::int,
+                    %(window_factor)s::int * (
                         SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
                         WHERE kind = 'worker' AND incoming.queue = ANY (queues)
-                            AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s)
+                            AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
                     )
                 )
                 AND NOT EXISTS (
@@ -58,7 +58,7 @@ job AS (
 line AS (
     INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
     SELECT
-        job.id, now(), 'info', %(log_message)s,
+        job.id, now(), 'info', %(log_message)s::text,
         jsonb_build_object(
             'type', job.type, 'queue', job.queue, 'priority', job.priority, 'timeout_sec', job.timeout_sec,
             'max_attempts', job.max_attempts, 'handler', incoming.handler

@@ -2,29 +2,30 @@
 -- the callback's outbox row. No row comes back for a stale attempt: the fence is not the row's any more.
 -- retry is granted while attempts are left and the job has not cost too many workers.
 -- Locks: the job's row.
+-- status || '' keeps the planner on the primary key: the indexes that start with a status are full of dead entries.
 WITH ended AS (
     UPDATE jobs_job
     SET status = CASE
-            WHEN %(outcome)s = 'succeeded' THEN 'succeeded'
-            WHEN %(retry)s AND attempts < max_attempts AND worker_losses + %(loss)s < %(loss_limit)s THEN 'queued'
+            WHEN %(outcome)s::text = 'succeeded' THEN 'succeeded'
+            WHEN %(retry)s::boolean AND attempts < max_attempts AND worker_losses + %(loss)s::int < %(loss_limit)s::int THEN 'queued'
             ELSE 'failed'
         END,
         finished_at = CASE
-            WHEN %(outcome)s <> 'succeeded' AND %(retry)s AND attempts < max_attempts
-                AND worker_losses + %(loss)s < %(loss_limit)s THEN NULL
+            WHEN %(outcome)s::text <> 'succeeded' AND %(retry)s::boolean AND attempts < max_attempts
+                AND worker_losses + %(loss)s::int < %(loss_limit)s::int THEN NULL
             ELSE clock_timestamp()
         END,
-        worker_losses = worker_losses + %(loss)s,
-        result = CASE WHEN %(outcome)s = 'succeeded' THEN %(result)s::jsonb ELSE result END,
-        error = CASE WHEN %(outcome)s = 'succeeded' THEN NULL ELSE %(error)s::jsonb END,
-        available_at = clock_timestamp() + make_interval(secs => %(retry_in_sec)s),
+        worker_losses = worker_losses + %(loss)s::int,
+        result = CASE WHEN %(outcome)s::text = 'succeeded' THEN %(result)s::jsonb ELSE result END,
+        error = CASE WHEN %(outcome)s::text = 'succeeded' THEN NULL ELSE %(error)s::jsonb END,
+        available_at = clock_timestamp() + make_interval(secs => %(retry_in_sec)s::float8),
         updated_at = clock_timestamp(), locked_by = '', node = NULL, lease_expires_at = NULL
-    WHERE id = %(id)s AND status = 'running' AND fence = %(fence)s
+    WHERE id = %(id)s::uuid AND status || '' = 'running' AND fence = %(fence)s::int
     RETURNING *
 ),
 attempt AS (
     UPDATE jobs_attempt AS a
-    SET outcome = %(outcome)s, error = %(error)s::jsonb, ended_at = ended.updated_at,
+    SET outcome = %(outcome)s::text, error = %(error)s::jsonb, ended_at = ended.updated_at,
         ran_ms = GREATEST(0, (EXTRACT(EPOCH FROM ended.updated_at - a.started_at) * 1000)::bigint)
     FROM ended
     WHERE a.job_id = ended.id AND a.number = ended.fence
@@ -41,7 +42,7 @@ line AS (
             2147483647, id, updated_at, 'warn', 'Re-queued for retry',
             jsonb_build_object(
                 'attempt', attempts, 'max_attempts', max_attempts,
-                'retry_in_ms', round(%(retry_in_sec)s::numeric * 1000),
+                'retry_in_ms', round(%(retry_in_sec)s::float8::numeric * 1000),
                 'available_at', to_char(available_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
             )
         FROM ended WHERE status = 'queued'

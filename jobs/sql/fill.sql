@@ -4,20 +4,20 @@
 -- this statement's snapshot sees what the one before it published. Rows with SKIP LOCKED.
 WITH room AS MATERIALIZED (
     SELECT GREATEST(
-        %(window_min)s,
-        %(window_factor)s * (
+        %(window_min)s::int,
+        %(window_factor)s::int * (
             SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
-            WHERE kind = 'worker' AND %(queue)s = ANY (queues)
-                AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s)
+            WHERE kind = 'worker' AND %(queue)s::text = ANY (queues)
+                AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
         )
     ) - (
         SELECT count(*) FROM jobs_job
-        WHERE queue = %(queue)s AND status = 'queued' AND published_at IS NOT NULL
+        WHERE queue = %(queue)s::text AND status = 'queued' AND published_at IS NOT NULL
     ) AS free
 ),
 next AS MATERIALIZED (
     SELECT id FROM jobs_job
-    WHERE queue = %(queue)s AND status = 'queued' AND published_at IS NULL AND waiting_on = 0 AND available_at <= now()
+    WHERE queue = %(queue)s::text AND status = 'queued' AND published_at IS NULL AND waiting_on = 0 AND available_at <= now()
     ORDER BY priority DESC, created_at, id
     LIMIT GREATEST(0, (SELECT free FROM room))
     FOR UPDATE SKIP LOCKED

@@ -3,7 +3,7 @@
 WITH waiting AS MATERIALIZED (
     SELECT j.id
     FROM jobs_job AS j JOIN jobs_jobdependency AS d ON d.job_id = j.id
-    WHERE d.depends_on_id = %(id)s AND j.status = 'queued'
+    WHERE d.depends_on_id = %(id)s::uuid AND j.status = 'queued'
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 )

@@ -6,22 +6,22 @@ WITH node AS (
         id, kind, name, host, pid, pid_created_at, queues, concurrency, version, started_at, seen_at
     )
     VALUES (
-        %(node)s, 'worker', %(name)s, %(host)s, %(pid)s, %(pid_created_at)s, %(queues)s, %(concurrency)s, %(version)s,
+        %(node)s::uuid, 'worker', %(name)s::text, %(host)s::text, %(pid)s::int, %(pid_created_at)s::float8, %(queues)s::text[], %(concurrency)s::int, %(version)s::text,
         now(), now()
     )
     ON CONFLICT (id) DO UPDATE SET seen_at = now()
 ),
 renewed AS (
     UPDATE jobs_job AS j
-    SET lease_expires_at = now() + make_interval(secs => %(lease_sec)s)
+    SET lease_expires_at = now() + make_interval(secs => %(lease_sec)s::float8)
     FROM unnest(%(ids)s::uuid[], %(fences)s::int[]) AS held (id, fence)
-    WHERE j.id = held.id AND j.fence = held.fence AND j.status = 'running' AND j.node = %(node)s
+    WHERE j.id = held.id AND j.fence = held.fence AND j.status = 'running' AND j.node = %(node)s::uuid
     RETURNING j.id
 )
 SELECT
     ARRAY(SELECT id::text FROM renewed) AS renewed,
     (
         SELECT count(*) FROM jobs_job
-        WHERE queue = ANY (%(queues)s) AND status = 'queued'
-            AND published_at < now() - make_interval(secs => %(stuck_after_sec)s)
+        WHERE queue = ANY (%(queues)s::text[]) AND status = 'queued'
+            AND published_at < now() - make_interval(secs => %(stuck_after_sec)s::float8)
     ) AS stuck

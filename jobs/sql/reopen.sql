@@ -3,9 +3,9 @@
 WITH reopened AS (
     UPDATE jobs_job
     SET status = 'queued', series = series + 1, attempts = 0, worker_losses = 0, error = NULL, finished_at = NULL,
-        started_at = NULL, progress = NULL, published_at = NULL, waiting_on = %(waiting_on)s,
+        started_at = NULL, progress = NULL, published_at = NULL, waiting_on = %(waiting_on)s::int,
         available_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE id = %(id)s AND status IN ('failed', 'cancelled')
+    WHERE id = %(id)s::uuid AND status IN ('failed', 'cancelled')
     RETURNING *
 ),
 line AS (

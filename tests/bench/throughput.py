@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import statistics
 import subprocess
@@ -88,7 +89,7 @@ def main() -> None:
     django.setup()
     from django.core.management import call_command
 
-    from jobs.models import JobType, Node
+    from jobs.models import Job, JobType, Node
 
     call_command("migrate", verbosity=0)
     JobType.objects.update_or_create(name="bench.noop", defaults={"handler": "test:noop"})
@@ -105,7 +106,17 @@ def main() -> None:
             ready(Node.objects.exists)
             job_round(50)
             rates["rauskuclaw"].append(options.jobs / job_round(options.jobs))
-    {name: round(statistics.median(values), 1) for name, values in rates.items()}
+    medians = {name: round(statistics.median(values), 1) for name, values in rates.items()}
+    result = {
+        "what": "no-op jobs a second, submit to terminal",
+        "jobs": options.jobs,
+        "processes": options.processes,
+        "rates_per_sec": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
+        "median_per_sec": medians,
+        "ratio": round(medians["rauskuclaw"] / medians["bare_celery"], 3),
+        "finished_jobs_in_table": Job.objects.count(),
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
