@@ -1,0 +1,140 @@
+"""Checks of the running stack, as its rows in Postgres show it: workers, queues, beat, keys, callbacks, job types."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from access.models import ApiKey
+from jobs.handlers import registry
+from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node, Status
+from rauskuclaw import __version__
+from rauskuclaw.config import load
+from rauskuclaw.operations.findings import Findings, fail, ok, warn
+from rauskuclaw.operations.status import is_alive, queues
+from rauskuclaw.operations.text import count, span
+
+SLOW_SEC = 60.0
+"""A due job that has waited so long beside a live worker is worth a word."""
+
+
+def beat() -> Findings:
+    """Beat and the system worker: without them nothing is retried, repaired or called back."""
+    row = Node.objects.filter(pk=BEAT_NODE).first()
+    now = timezone.now()
+    if row is not None and is_alive(row, now):
+        yield ok("beat", f"Rang {span((now - row.seen_at).total_seconds())} ago")
+        return
+    seen = "never rang" if row is None else f"has been silent for {span((now - row.seen_at).total_seconds())}"
+    yield fail(
+        "beat",
+        f"Beat {seen}: no retry, repair, refill or callback happens",
+        "Start beat and a worker of the queue `system` (docs/operations.md); `make up` runs both.",
+    )
+
+
+def workers() -> Findings:
+    """Live job workers, all of one version."""
+    now = timezone.now()
+    alive = [node for node in Node.objects.filter(kind=Node.Kind.WORKER) if is_alive(node, now)]
+    if not alive:
+        yield fail("workers", "No job worker is alive: jobs wait", "Start one: `make up`, or docs/operations.md.")
+        return
+    slots = sum(node.concurrency for node in alive)
+    yield ok("workers", f"{count(len(alive), 'worker')} with {count(slots, 'slot')}")
+    if others := sorted({node.version for node in alive} - {__version__}):
+        yield warn(
+            "workers.version",
+            f"Workers of version {', '.join(others)} run beside {__version__}",
+            "Restart the older ones: their running jobs end first.",
+        )
+
+
+def consumers() -> Findings:
+    """Each queue with work has a live worker, and the work moves."""
+    found = queues(list(Node.objects.all()))
+    lonely = [queue for queue in found if queue.queued and not queue.workers]
+    for queue in lonely:
+        yield fail(
+            f"queue.{queue.queue}",
+            f"{count(queue.queued, 'job')} on the queue {queue.queue}, which no live worker consumes",
+            f"Start a worker whose WORKER_QUEUE_ALLOWLIST holds {queue.queue}, or cancel the jobs.",
+        )
+    for queue in found:
+        if queue.workers and (waited := _longest_wait(queue.queue, timezone.now())) > SLOW_SEC:
+            yield warn(
+                f"queue.{queue.queue}",
+                f"A due job has waited {span(waited)}; {count(queue.queued, 'job')} queued, {queue.running} running",
+                "Start more workers, or raise WORKER_CONCURRENCY. If nothing runs, restart the worker.",
+            )
+    if found and not lonely:
+        yield ok("queues", f"Each of {count(len(found), 'queue')} has a live worker")
+
+
+def _longest_wait(queue: str, now: datetime) -> float:
+    due = Job.objects.filter(queue=queue, status=Status.QUEUED, waiting_on=0, available_at__lte=now)
+    oldest = due.order_by("available_at").values_list("available_at", flat=True).first()
+    return 0.0 if oldest is None else (now - oldest).total_seconds()
+
+
+def leases() -> Findings:
+    """Running jobs whose worker fell silent and that nobody took back."""
+    grace = timedelta(seconds=2 * load().lease_sec)
+    stuck = Job.objects.filter(status=Status.RUNNING, lease_expires_at__lt=timezone.now() - grace).count()
+    if stuck:
+        yield fail(
+            "leases",
+            f"{count(stuck, 'running job')} with a lease long expired: the reconciler does not run",
+            "Start beat and the system worker; they take the jobs back within seconds.",
+        )
+
+
+def stored_keys() -> Findings:
+    """There is a key, and the door is not simply open."""
+    is_live = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    live = ApiKey.objects.filter(is_live).count()
+    config = load()
+    if not live and not config.key_entries:
+        if config.auth_disabled and not ApiKey.objects.exists():
+            yield warn("keys", "Authentication is off: everybody who reaches the port is admin", _MAKE_A_KEY)
+        else:
+            yield fail("keys", "No API key is valid: nobody can use the API", _MAKE_A_KEY)
+    elif live:
+        yield ok("keys", f"{count(live, 'live key')} in the database")
+
+
+_MAKE_A_KEY = "`manage.py apikey create NAME --role admin`, or set API_KEY."
+
+
+def dead_callbacks() -> Findings:
+    """Callbacks that were given up."""
+    dead = CallbackDelivery.objects.filter(state=CallbackDelivery.State.DEAD)
+    if number := dead.count():
+        newest = dead.order_by("-id").first()
+        last = f"; the newest: {newest.last_error}" if newest else ""
+        yield warn(
+            "callbacks.dead",
+            f"{count(number, 'callback')} given up{last}",
+            "Mend the receiver, then redeliver them in the admin or with POST /v1/callbacks/{id}/redeliver.",
+        )
+
+
+def job_types() -> Findings:
+    """Each enabled job type has an installed handler."""
+    try:
+        installed = registry.installed()
+    except ValueError as error:
+        yield fail("handlers", str(error), "Uninstall one of the two packages, then restart workers and web server.")
+        return
+    enabled = list(JobType.objects.filter(enabled=True))
+    missing = [job_type for job_type in enabled if job_type.handler not in installed]
+    for job_type in missing:
+        yield fail(
+            f"job_type.{job_type.name}",
+            f"Enabled, and its handler {job_type.handler} is not installed: its jobs fail",
+            f"Install the package that brings it, or `manage.py jobtypes disable {job_type.name}`.",
+        )
+    if not missing:
+        yield ok("job_types", f"{count(len(enabled), 'enabled type')}, each with its handler")
