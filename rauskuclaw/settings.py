@@ -42,6 +42,8 @@ def _database(config: Config) -> dict[str, Any]:
         "OPTIONS": {
             "connect_timeout": 3,
             "application_name": "rauskuclaw",
+            # The prepared statements of jobs/sql are planned once a connection: planning cost as much as running.
+            "options": "-c plan_cache_mode=force_generic_plan",
             # A dead peer (failover, cut network) is noticed in seconds instead of the kernel's 2 hours.
             "keepalives_idle": 10,
             "keepalives_interval": 3,
@@ -174,9 +176,19 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "RauskuClaw",
     "SITE_HEADER": "RauskuClaw",
-    "SITE_SYMBOL": "manufacturing",
+    "SITE_ICON": "rauskuclaw.admin_site.icon",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "rauskuclaw.admin_site.icon"}],
     "SHOW_HISTORY": False,
-}
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"show_search": False, "navigation": "rauskuclaw.admin_site.navigation"},
+    # The teal of the project's own pages (rauskuclaw/static/rauskuclaw/base.css), lightest to darkest.
+    "COLORS": {
+        "primary": {
+            "50": "#effafa", "100": "#d3f1f2", "200": "#abe2e5", "300": "#76cdd2", "400": "#3fb0b7", "500": "#1c939b",
+            "600": "#0d7c84", "700": "#0a6970", "800": "#0e545a", "900": "#11464b", "950": "#052d31",
+        }
+    },
+}  # fmt: skip
 
 LOGGING = {
     "version": 1,

@@ -1,0 +1,151 @@
+"""What the pages share: read-only lists that stay fast on millions of rows, outcomes as messages, pretty JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from django.contrib import messages
+from django.contrib.admin import ShowFacets
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.dateparse import parse_datetime
+from django.utils.functional import cached_property
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import RangeDateTimeFilter
+
+from rauskuclaw.errors import Problem
+
+LISTED_ROWS = 10_000
+"""Where counting stops and the pages end: beyond, one narrows the filters."""
+ACTION_ROWS = 500
+"""How many rows one action takes on at once."""
+SHOWN_JSON_CHARS = 100_000
+
+_TOKEN = re.compile(
+    r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)'
+    r"|(?P<number>-?\b\d[\d.eE+-]*)"
+)
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts to LISTED_ROWS and no further: a COUNT over millions of rows takes seconds, and nobody pages that far."""
+
+    template_name = "jobs/bounded_pagination.html"
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows the pages hold: at most LISTED_ROWS."""
+        return self._rows[:LISTED_ROWS].count()
+
+    @property
+    def _rows(self) -> QuerySet[Any]:
+        return cast("QuerySet[Any]", self.object_list).order_by()
+
+    @cached_property
+    def estimate(self) -> int | None:
+        """About how many rows there are, by the planner's statistics; None when they were counted."""
+        if self.count < LISTED_ROWS:
+            return None
+        (plan,) = json.loads(self._rows.explain(format="json"))
+        return max(LISTED_ROWS, int(plan["Plan"]["Plan Rows"]))
+
+
+class MomentFilter(RangeDateTimeFilter):  # type: ignore[misc]
+    """From and to, UTC. A day without a time means all of it (the theme's own filter would ignore it)."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Narrow it; what is no date narrows nothing."""
+        for bound, lookup, whole_day in (("from", "gte", "00:00"), ("to", "lte", "23:59:59.999999")):
+            day, clock = (self.used_parameters.get(f"{self.parameter_name}_{bound}_{part}") for part in (0, 1))
+            if moment := _moment(f"{day} {clock or whole_day}"):
+                queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": moment})
+        return queryset
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = parse_datetime(text)
+    except ValueError:  # the 31st of February
+        return None
+    return None if found is None else found.replace(tzinfo=UTC)
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+    """Rows that only the system writes: who has Django's view (or change) permission may look."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 0
+    list_disable_select_all = True
+    list_filter_submit = True
+    # Other columns have no index to sort by.
+    sortable_by = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+
+def each(request: HttpRequest, rows: Iterable[Model], verb: Callable[[Any], object], done: str, refused: str) -> None:
+    """Do `verb` to each row and tell the user what came of each; rows that share a reason share a message.
+
+    done, refused: what was (not) done to them: "Cancelled", "Not cancelled".
+    """
+    outcomes: dict[tuple[int, str], list[str]] = {}
+    for number, row in enumerate(rows):
+        name = f"{row._meta.verbose_name} {row.pk}"
+        if number >= ACTION_ROWS:
+            outcome = messages.WARNING, f"Only {ACTION_ROWS} at a time: the others are as they were."
+            outcomes.setdefault(outcome, [])
+            break
+        try:
+            verb(row)
+            outcome = messages.SUCCESS, f"{done}:"
+        except Problem as problem:
+            outcome = messages.WARNING, f"{refused}, because {problem.message}:"
+        outcomes.setdefault(outcome, []).append(name)
+    for (level, told), names in outcomes.items():
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        messages.add_message(request, level, f"{told} {', '.join(names[:10])}{more}".strip())
+
+
+def badge(kind: str, text: str) -> SafeString:
+    """A coloured label of the theme. kind: success, info, warning, danger or default."""
+    return mark_safe(render_to_string("unfold/helpers/label.html", {"type": kind, "text": text}))  # noqa: S308
+
+
+def json_block(value: Any) -> SafeString:
+    """Indented, coloured JSON; a dash for null."""
+    if value is None:
+        return mark_safe("–")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    shown = text[:SHOWN_JSON_CHARS]
+    more = f"\n… {len(text) - len(shown):,} more characters; the API has them" if len(text) > len(shown) else ""
+    return format_html('<pre class="rc-json" tabindex="0">{}{}</pre>', mark_safe(_coloured(shown)), more)  # noqa: S308
+
+
+def _coloured(text: str) -> str:
+    """HTML: each token escaped, in a span of its kind."""
+    parts, end = [], 0
+    for token in _TOKEN.finditer(text):
+        parts += [escape(text[end : token.start()]), f'<span class="rc-{token.lastgroup}">{escape(token[0])}</span>']
+        end = token.end()
+    return "".join([*parts, escape(text[end:])])
