@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import uuid
+from collections.abc import Iterator
 from typing import Any, cast
 
 from celery import signals
 from celery.worker.request import Request
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import InterfaceError, OperationalError, connection
 
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
 from rauskuclaw.celery import app
 from rauskuclaw.config import load
 from rauskuclaw.wire import job_queue
+
+logger = logging.getLogger("jobs.tasks")
 
 CALLBACK_BATCH = 50
 
@@ -66,25 +72,38 @@ def run_attempt(*, job_id: str, fence: int) -> None:
     execution.run_attempt(uuid.UUID(job_id), fence, worker=load().worker_id, node=agent.node_id())
 
 
+@contextlib.contextmanager
+def _database_may_be_away() -> Iterator[None]:
+    """The heartbeat's answer to a database that is away: leave it to the next tick, with a new connection."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("the database is away, the next tick tries again: %s", error)
+        connection.close()
+
+
 @app.task(name="jobs.reconcile", ignore_result=True)
 def reconcile() -> None:
     """Beat's heartbeat, each second. Any number may run at once."""
-    reconciler.note_beat()
-    reconciler.reconcile()
+    with _database_may_be_away():
+        reconciler.note_beat()
+        reconciler.reconcile()
 
 
 @app.task(name=dispatch.TASK_DELIVER_CALLBACKS, ignore_result=True)
 def deliver_callbacks() -> None:
     """Deliver the callbacks that are due. Two runs share the work: each row is claimed by one."""
-    while callbacks.deliver_due(limit=CALLBACK_BATCH):
-        pass
+    with _database_may_be_away():
+        while callbacks.deliver_due(limit=CALLBACK_BATCH):
+            pass
 
 
 @app.task(name="jobs.prune", ignore_result=True)
 def prune() -> None:
     """Delete what has expired."""
-    reconciler.prune()
-    SessionStore.clear_expired()
+    with _database_may_be_away():
+        reconciler.prune()
+        SessionStore.clear_expired()
 
 
 @signals.worker_init.connect

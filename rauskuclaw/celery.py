@@ -63,4 +63,7 @@ app.conf.update(
         "prune": {"task": "jobs.prune", "schedule": 3600.0, "options": {"expires": 600}},
     },
 )
+# Celery's Django fixup closes the database connection before and after each task unless this is set: a new connection
+# a task cost more than the job. Broken connections are closed where the error is met (jobs/tasks.py, jobs/execution.py).
+app.conf["CELERY_DB_REUSE_MAX"] = 10_000
 app.autodiscover_tasks()
