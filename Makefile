@@ -28,7 +28,7 @@ check: $(DEV) ## lint, formats, types, import rules, migrations and generated do
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
-	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py docs --check
 
 format: $(DEV) ## put the code into its one format

@@ -64,6 +64,6 @@ app.conf.update(
     },
 )
 # Celery's Django fixup closes the database connection before and after each task unless this is set: a new connection
-# a task cost more than the job. Broken connections are closed where the error is met (jobs/tasks.py, jobs/execution.py).
+# a task cost more than the job. Broken ones are closed where the error is met (jobs/tasks.py, jobs/execution.py).
 app.conf["CELERY_DB_REUSE_MAX"] = 10_000
 app.autodiscover_tasks()

@@ -31,6 +31,8 @@ from rauskuclaw.config_sources import (
 __all__ = ["Config", "ConfigError", "load"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
 def _csv(value: object) -> object:
     if isinstance(value, str):
         value = value.split(",")

@@ -11,8 +11,8 @@ PATH = "/v1/jobs/{job_id}/stream"
 _DESCRIPTION = """\
 Server-sent events. `job_update` comes first and whenever the job changes; `log_append` carries one log line, and its
 event id is the line's; `progress` and `delta` come while the handler sends them; `end` comes after the terminal state,
-then the server closes. A comment line comes every 20 s. To resume, send the last id you saw: each line comes once and in
-order.
+then the server closes. A comment line comes every 20 s. To resume, send the last id you saw: each line comes once and
+in order.
 """
 
 
