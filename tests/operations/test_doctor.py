@@ -142,7 +142,11 @@ def test_configured_keys_are_judged_and_not_shown(configure: Configure, keys_jso
         ({"CALLBACKS_ENABLED": "false"}, "callbacks", "ok"),
     ],
 )
-def test_callback_settings_are_judged(configure: Configure, settings: dict[str, Any], check: str, level: str) -> None:
+def test_callback_settings_are_judged(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], check: str, level: str
+) -> None:
+    for name in ("CALLBACK_ALLOWLIST", "CALLBACK_SIGNING_ENABLED", "CALLBACK_SIGNING_SECRET"):
+        monkeypatch.delenv(name, raising=False)
     configure(**settings)
 
     assert levels(machine.callbacks)[check] == level

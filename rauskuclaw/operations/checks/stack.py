@@ -70,7 +70,7 @@ def consumers() -> Findings:
                 "Start more workers, or raise WORKER_CONCURRENCY. If nothing runs, restart the worker.",
             )
     if found and not lonely:
-        yield ok("queues", f"Each of {count(len(found), 'queue')} has a live worker")
+        yield ok("queues", f"{count(len(found), 'queue')}, each with a live worker")
 
 
 def _longest_wait(queue: str, now: datetime) -> float:
