@@ -56,7 +56,9 @@ def test_callbacks_are_counted(manage: Manage, make_job: MakeJob) -> None:
     assert manage("status", "--json").json["callbacks"] == {"pending": 1, "dead": 2}
 
 
-@pytest.mark.parametrize(("pid", "told"), [(os.getpid(), "make up: ready at http://x:1"), (2**22 + 1, "is gone")])
+@pytest.mark.parametrize(
+    ("pid", "told"), [(os.getpid(), "make up: ready at http://x:1"), (2**22 + 1, "is gone")], ids=["alive", "dead"]
+)
 def test_the_stack_of_make_up_is_told(
     manage: Manage, configure: Callable[..., object], tmp_path: Path, db: None, pid: int, told: str
 ) -> None:
