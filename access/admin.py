@@ -16,12 +16,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from access import audit, keys
 from access.models import ApiKey, AuditEntry
+from rauskuclaw.admin_filters import MomentFilter
 from rauskuclaw.errors import Problem
 
 
@@ -120,7 +120,7 @@ class AuditEntryAdmin(ModelAdmin):  # type: ignore[misc]
     """The audit log, to read."""
 
     list_display = ["id", "at", "actor", "action", "object_type", "object_id"]
-    list_filter = ["action", "object_type", ("at", RangeDateTimeFilter)]
+    list_filter = ["action", "object_type", ("at", MomentFilter)]
     list_filter_submit = True
     search_fields = ["actor", "object_id"]
     show_full_result_count = False

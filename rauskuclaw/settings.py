@@ -138,6 +138,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 TIME_ZONE = "UTC"
 USE_TZ = True
+DATETIME_FORMAT, DATE_FORMAT, TIME_FORMAT = "Y-m-d H:i:s", "Y-m-d", "H:i:s"
 STATIC_URL = "/static/"
 STATICFILES_DIRS: list[Path] = [ROOT / "rauskuclaw" / "static"]
 # Straight from the packages: `make up` needs no collectstatic step.

@@ -15,9 +15,10 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from access.admin import actor_of
 from jobs import callbacks
-from jobs.admin.common import MomentFilter, ReadOnlyAdmin, badge, each, json_block
+from jobs.admin.common import ReadOnlyAdmin, badge, each, json_block
 from jobs.lookup import id_range
 from jobs.models import CallbackDelivery
+from rauskuclaw.admin_filters import MomentFilter
 
 STATE_LABELS = {"pending": "info", "delivered": "success", "skipped": "warning", "dead": "danger"}
 

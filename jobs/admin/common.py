@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from django.contrib import messages
@@ -14,12 +13,10 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from rauskuclaw.errors import Problem
 
@@ -56,26 +53,6 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
             return None
         (plan,) = json.loads(self._rows.explain(format="json"))
         return max(LISTED_ROWS, int(plan["Plan"]["Plan Rows"]))
-
-
-class MomentFilter(RangeDateTimeFilter):  # type: ignore[misc]
-    """From and to, UTC. A day without a time means all of it (the theme's own filter would ignore it)."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Narrow it; what is no date narrows nothing."""
-        for bound, lookup, whole_day in (("from", "gte", "00:00"), ("to", "lte", "23:59:59.999999")):
-            day, clock = (self.used_parameters.get(f"{self.parameter_name}_{bound}_{part}") for part in (0, 1))
-            if moment := _moment(f"{day} {clock or whole_day}"):
-                queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": moment})
-        return queryset
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        found = parse_datetime(text)
-    except ValueError:  # the 31st of February
-        return None
-    return None if found is None else found.replace(tzinfo=UTC)
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]

@@ -19,13 +19,14 @@ from unfold.enums import ActionVariant
 
 from access.admin import actor_of
 from jobs import lifecycle, queries
-from jobs.admin.common import MomentFilter, ReadOnlyAdmin, badge, each, json_block
+from jobs.admin.common import ReadOnlyAdmin, badge, each, json_block
 from jobs.explain import explain
 from jobs.lifecycle import RULES
 from jobs.lookup import id_range
 from jobs.models import Attempt, Job, JobDependency, JobType, Outcome, Status
 from jobs.sql import rows
 from jobs.text import took_sec
+from rauskuclaw.admin_filters import MomentFilter
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.operations.text import span
 
