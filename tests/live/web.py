@@ -100,7 +100,7 @@ class Web:
             "API_KEYS_JSON": json.dumps(KEYS),
             "VAR_DIR": str(directory),
             "DATABASE_URL": f"postgresql://{credentials}@127.0.0.1:{self.postgres.port}/{postgres['NAME']}",
-            "REDIS_URL": f"redis://127.0.0.1:{self.redis.port}{redis.path}",
+            "REDIS_URL": f"redis://:{redis.password or ''}@127.0.0.1:{self.redis.port}{redis.path}",
             "SECRET_KEY": settings.SECRET_KEY,
         }
         command = [sys.executable, "-m", "uvicorn", "rauskuclaw.asgi:application", "--port", str(self.port)]
