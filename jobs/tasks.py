@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, cast
 
+from billiard.exceptions import TimeLimitExceeded
 from celery import signals
 from celery.worker.request import Request
 from django.contrib.sessions.backends.db import SessionStore
@@ -48,7 +49,9 @@ class AttemptRequest(Request):
         """The task raised, or its process died."""
         if (current := agent.current()) is not None:
             error = getattr(exc_info.exception, "exc", exc_info.exception)
-            current.ended(*self._attempt, reason="lost", detail=str(error))
+            # The hard limit comes here too, and first.
+            reason = "hard timeout" if isinstance(error, TimeLimitExceeded) else "lost"
+            current.ended(*self._attempt, reason=reason, detail=str(error))
         super().on_failure(exc_info, send_failed_event, return_ok)
 
     def __init_subclass__(cls) -> None:

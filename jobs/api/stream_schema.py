@@ -17,7 +17,9 @@ in order.
 
 
 def add_stream(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """drf-spectacular's post-processing hook."""
+    """drf-spectacular's post-processing hook. Leaves documents of other parts of the API alone."""
+    if "/v1/jobs/{job_id}" not in result["paths"]:
+        return result
     config = load()
 
     def query(name: str, description: str) -> dict[str, Any]:

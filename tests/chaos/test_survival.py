@@ -117,6 +117,8 @@ def test_an_urgent_job_overtakes_5000_others_but_for_the_window(stack: RunningSt
             " AND a.started_at BETWEEN u.created_at AND u.started_at",
             [urgent["id"]],
         ).fetchone()
-        database.execute("DELETE FROM jobs_job WHERE status = 'queued'")
+        database.execute(
+            "UPDATE jobs_job SET status = 'cancelled', finished_at = now(), published_at = NULL WHERE status = 'queued'"
+        )
     assert row is not None
     assert row[0] <= 8 + 2, "more than a window and what ran already started before it"
