@@ -29,6 +29,10 @@ def statement(name: str) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda part: statement(f"{part[1]}.part").strip(), text)
 
 
+_columns: dict[str, tuple[str, ...]] = {}
+"""The columns of each statement: they never change, and asking for them costs more than the rows."""
+
+
 class _PreparedCursor(psycopg.Cursor[Any]):
     """Binds on the server and prepares: these statements are long, and planning them cost more than running them."""
 
@@ -43,7 +47,8 @@ def rows(name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     # Django's own cursors bind on the client. Wrapped as those are: with its error classes and its query log.
     with connection._prepare_cursor(_PreparedCursor(connection.connection)) as cursor:  # type: ignore[attr-defined]
         cursor.execute(statement(name), params)
-        columns = [column[0] for column in cursor.description]
+        if (columns := _columns.get(name)) is None:
+            columns = _columns[name] = tuple(column[0] for column in cursor.description)
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 

@@ -1,6 +1,7 @@
 -- End a running attempt: succeeded, or failed with or without another try; with its log lines, its attempt row and
 -- the callback's outbox row. No row comes back for a stale attempt: the fence is not the row's any more.
 -- retry is granted while attempts are left and the job has not cost too many workers.
+-- alone: only for a job without dependants, so that the statement may be its own transaction; no row otherwise, too.
 -- Locks: the job's row.
 -- status || '' keeps the planner on the primary key: the indexes that start with a status are full of dead entries.
 WITH ended AS (
@@ -21,6 +22,7 @@ WITH ended AS (
         available_at = clock_timestamp() + make_interval(secs => %(retry_in_sec)s::float8),
         updated_at = clock_timestamp(), locked_by = '', node = NULL, lease_expires_at = NULL
     WHERE id = %(id)s::uuid AND status || '' = 'running' AND fence = %(fence)s::int
+        AND NOT (%(alone)s::boolean AND has_dependants)
     RETURNING *
 ),
 attempt AS (
@@ -50,4 +52,4 @@ line AS (
     ORDER BY ord
 ),
 {{callback}}
-SELECT id, queue, status, has_dependants, callback_url IS NOT NULL AND finished_at IS NOT NULL AS calls_back FROM ended
+SELECT id, queue, status, callback_url IS NOT NULL AND finished_at IS NOT NULL AS calls_back FROM ended
