@@ -155,19 +155,9 @@ class Agent(threading.Thread):
                     os.kill(held.pid, signal.SIGKILL)
 
     def _settle_ends(self) -> None:
+        """The row first: looking for stray processes may take longer than what is left of the lease."""
         while self._ends:
-            end = self._ends[0]
-            held = end.held
-            if end.reason:
-                processes.kill_adopted()
-                processes.kill_marked(cookie(self.node, held.job_id, held.number))
-            if held.stopped_at is not None:
-                meta = {
-                    "stopped_in_ms": round((time.monotonic() - held.stopped_at) * 1000),
-                    "killed": held.killed,
-                    "attempt": held.number,
-                }
-                lifecycle.append_logs(held.job_id, [("info", "Running work stopped", meta)])
+            held, end = self._ends[0].held, self._ends[0]
             if end.reason == "hard timeout":
                 lifecycle.fail(
                     held.job_id,
@@ -181,6 +171,16 @@ class Agent(threading.Thread):
                 )
             elif end.reason == "lost" and held.stopped_at is None:
                 lifecycle.lose(held.job_id, held.number, reason=end.detail)
+            if end.reason:
+                processes.kill_adopted()
+                processes.kill_marked(cookie(self.node, held.job_id, held.number))
+            if held.stopped_at is not None:
+                meta = {
+                    "stopped_in_ms": round((time.monotonic() - held.stopped_at) * 1000),
+                    "killed": held.killed,
+                    "attempt": held.number,
+                }
+                lifecycle.append_logs(held.job_id, [("info", "Running work stopped", meta)])
             self._ends.popleft()
 
     def _renew(self) -> None:

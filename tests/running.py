@@ -43,7 +43,7 @@ class RunningStack:
         self.var, self.port = self.folder / "var", _free_port()
         dropped = {"DATABASE_URL", "REDIS_URL", "API_KEYS_JSON"}
         self._environment = {name: value for name, value in os.environ.items() if name not in dropped} | {
-            "VAR_DIR": str(self.var), "PORT": str(self.port), "API_KEY": API_KEY, "LEASE_SEC": "5",
+            "VAR_DIR": str(self.var), "PORT": str(self.port), "API_KEY": API_KEY, "LEASE_SEC": "10",
             "WORKER_CONCURRENCY": "2", "PYTHONPATH": f"{ROOT / 'tests' / 'plugin'}", **environment,
         }  # fmt: skip
         self._log = (self.folder / "log").open("wb")

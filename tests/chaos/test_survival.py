@@ -98,7 +98,7 @@ def test_a_handler_that_ignores_its_time_limit_is_killed_with_what_it_started(st
 
     ended = stack.wait_for(job["id"], "failed")
 
-    assert ended["error"]["code"] == "JOB_TIMEOUT"
+    assert ended["error"]["code"] == "JOB_TIMEOUT", (ended["error"], stack.logs(job["id"]), stack.log[-3000:])
     wait_until(lambda: not processes_with("sleep 987"), what="its child to be gone", timeout_sec=20)
 
 
