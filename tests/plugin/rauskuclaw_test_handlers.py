@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from jobs.handlers.base import Handler, JobContext, Needs, Retry
+from jobs.handlers.base import Handler, JobContext, Needs
 
 
 class Empty(BaseModel):
@@ -48,26 +48,6 @@ class Ledger(Handler[LedgerInput, Empty]):
         ctx.log("working")
         time.sleep(ctx.input.sleep_sec)
         _append(ctx.input.path, f"{ctx.job_id} {ctx.attempt} end")
-        return Empty()
-
-
-class FlakyInput(BaseModel):
-    """failures: how many attempts fail before one succeeds."""
-
-    failures: int = 1
-
-
-class Flaky(Handler[FlakyInput, Empty]):
-    """Fails a number of times, then succeeds."""
-
-    id = "test:flaky"
-    Input = FlakyInput
-    Output = Empty
-
-    def run(self, ctx: JobContext[FlakyInput]) -> Empty:
-        """Ask for another attempt until there have been enough."""
-        if ctx.attempt <= ctx.input.failures:
-            raise Retry(f"failure {ctx.attempt}", after_sec=0.1)
         return Empty()
 
 
