@@ -114,15 +114,25 @@ class Agent(threading.Thread):
                     self._serve_once()
             except DatabaseError as error:
                 logger.warning("agent: the database is away, trying again: %s", error)
-                connection.close()
-                self._stopping.wait(0.5)
+                self._start_over()
+            except Exception:
+                # Without an agent every lease of this worker would run out: whatever it is, it must not end the thread.
+                logger.exception("agent: starting over")
+                self._start_over()
         with contextlib.suppress(DatabaseError):
             Node.objects.filter(pk=self.node).delete()
         connection.close()
 
+    def _start_over(self) -> None:
+        connection.close()
+        self._stopping.wait(0.5)
+
     def _serve_once(self) -> None:
         busy = bool(self._ends) or any(held.kill_at for held in list(self._held.values()))
-        for notice in connection.connection.notifies(timeout=0.02 if busy else 0.2, stop_after=1):
+        # psycopg's own connection raises psycopg's errors; everything else here goes through Django, which wraps them.
+        with connection.wrap_database_errors:
+            notices = list(connection.connection.notifies(timeout=0.02 if busy else 0.2, stop_after=1))
+        for notice in notices:
             job_id, _, number = notice.payload.partition(":")
             self._stop_attempt(self._held.get((uuid.UUID(job_id), int(number))))
         self._kill_the_stubborn()

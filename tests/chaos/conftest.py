@@ -14,5 +14,6 @@ def stack() -> Iterator[RunningStack]:
     with running_stack(CALLBACK_ALLOWLIST="127.0.0.1", **allowed) as running:
         running.make_type("test.ledger", "test:ledger")
         running.make_type("test.noop", "test:noop")
+        running.make_type("test.stubborn", "test:stubborn")
         running.http.patch("/v1/job-types/tool.exec", json={"enabled": True})
         yield running

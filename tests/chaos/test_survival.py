@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.running import RunningStack, processes_with, running_stack, wait_until
+from tests.running import RunningStack, processes_with, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
 
@@ -70,6 +70,7 @@ def test_every_job_ends_and_none_twice(stack: RunningStack, nemesis: Nemesis, tm
     assert ends == (JOBS,)
     assert max(starts.values()) == 1, "an attempt ran twice"
     assert {line.split()[0] for line in starts} == set(ids)
+    cancel_a_running_command(stack, "sleep 7653")
 
 
 def unfinished(stack: RunningStack) -> int:
@@ -82,26 +83,29 @@ def unfinished(stack: RunningStack) -> int:
 
 
 def test_a_cancelled_command_is_gone_with_its_process_tree(stack: RunningStack) -> None:
-    script = "sleep 7654 & sleep 7654"
+    cancel_a_running_command(stack, "sleep 7654 & sleep 7654")
+
+
+def cancel_a_running_command(stack: RunningStack, script: str) -> None:
+    """Needs the worker's agent, which holds a connection of its own to Postgres."""
+    command = script.rpartition("& ")[2]
     job = stack.submit("tool.exec", input={"command": "sh", "args": ["-c", script], "timeout_ms": 60000})
-    wait_until(lambda: len(processes_with("sleep 7654")) >= 2, what="the command to run")
+    wait_until(lambda: len(processes_with(command)) > script.count("&"), what="the command to run")
 
     assert stack.http.post(f"/v1/jobs/{job['id']}/cancel").json()["job"]["status"] == "cancelled"
 
-    wait_until(lambda: not processes_with("sleep 7654"), what="the processes to be gone", timeout_sec=20)
+    wait_until(lambda: not processes_with(command), what="the processes to be gone", timeout_sec=20)
     wait_until(lambda: stack.logs(job["id"])[-1]["message"] == "Running work stopped", what="the line that says so")
     assert stack.job(job["id"])["status"] == "cancelled"
 
 
-def test_a_handler_that_ignores_its_time_limit_is_killed_with_what_it_started() -> None:
-    with running_stack() as fresh:
-        fresh.make_type("test.stubborn", "test:stubborn")
-        job = fresh.submit("test.stubborn", timeout_sec=1)
+def test_a_handler_that_ignores_its_time_limit_is_killed_with_what_it_started(stack: RunningStack) -> None:
+    job = stack.submit("test.stubborn", timeout_sec=1)
 
-        ended = fresh.wait_for(job["id"], "failed")
+    ended = stack.wait_for(job["id"], "failed")
 
-        assert ended["error"]["code"] == "JOB_TIMEOUT", ended["error"]["message"]
-        wait_until(lambda: not processes_with("sleep 987"), what="its child to be gone", timeout_sec=20)
+    assert ended["error"]["code"] == "JOB_TIMEOUT", ended["error"]["message"]
+    wait_until(lambda: not processes_with("sleep 987"), what="its child to be gone", timeout_sec=20)
 
 
 def test_an_urgent_job_overtakes_5000_others_but_for_the_window(stack: RunningStack, tmp_path: Path) -> None:
