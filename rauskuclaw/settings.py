@@ -64,7 +64,8 @@ CSRF_TRUSTED_ORIGINS = list(CONFIG.trusted_origins)
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    # Without autodiscovery: rauskuclaw/urls.py does that, so that workers and beat do not load the admin.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

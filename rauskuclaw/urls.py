@@ -6,6 +6,8 @@ from django.urls import include, path
 from rauskuclaw.api.health import Health, Ping, Ready
 from rauskuclaw.pages import Docs, Home, Schema
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", Home.as_view(), name="home"),
     path("health", Health.as_view(), name="health"),

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from access.api import schema  # noqa: F401 - teaches the OpenAPI generator the credentials
 from access.api.views import Key, Keys, Session, StreamTokens, Whoami
 
 urlpatterns = [

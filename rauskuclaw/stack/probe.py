@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0
 _SEEN = re.compile(r"seen (\d+) s ago")
 _ROUNDING_SECONDS = 0.5

@@ -16,6 +16,7 @@ from rauskuclaw.stack.console import Console
 from rauskuclaw.stack.errors import StackError, StopRequested
 from rauskuclaw.stack.leftovers import STACK_ID, clean_up
 from rauskuclaw.stack.postgres import Postgres
+from rauskuclaw.stack.prepared import is_prepared
 from rauskuclaw.stack.probe import ReadyProbe
 from rauskuclaw.stack.processes import adopt_orphans
 from rauskuclaw.stack.services import app_services, bootstrap
@@ -32,8 +33,10 @@ Plan = Callable[[Config, Mapping[str, str]], tuple[Service | None, list[Service]
 
 
 def whole_plan(config: Config, env: Mapping[str, str]) -> tuple[Service | None, list[Service]]:
-    """The one-off task and the services of a complete stack."""
-    return bootstrap(env), app_services(config, env)
+    """The one-off task, unless an earlier start did all of it, and the services of a complete stack."""
+    url = env.get("DATABASE_URL") or (config.database_url.get_secret_value() if config.database_url else "")
+    done = is_prepared(url, needs_key=not (config.key_entries or config.auth_disabled))
+    return None if done else bootstrap(env), app_services(config, env)
 
 
 def run_stack(config: Config, *, out: TextIO = sys.stdout, as_json: bool = False, plan: Plan = whole_plan) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from django.contrib.admin import site
+from django.core.checks import run_checks
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from access.models import AuditEntry
@@ -87,3 +89,10 @@ def test_changes_of_beat_s_tasks_are_recorded(admin: Admin, db: None) -> None:
     task.refresh_from_db()
     assert not task.enabled
     assert AuditEntry.objects.get().action == "periodictask.updated"
+
+
+def test_djangos_own_checks_find_nothing_wrong(admin: Admin) -> None:
+    assert admin.page("")  # loads the admin's pages, so that they are checked too
+    assert len(site._registry) > 10
+
+    assert run_checks() == []

@@ -47,9 +47,9 @@ def test_a_reader_is_offered_no_form(api: Api) -> None:
 
 @pytest.fixture(scope="module")
 def document() -> Any:
-    """The OpenAPI document; a warning fails."""
+    """The OpenAPI document; a warning fails, and what is not OpenAPI."""
     out = io.StringIO()
-    call_command("spectacular", format="openapi-json", fail_on_warn=True, stdout=out)
+    call_command("spectacular", format="openapi-json", validate=True, fail_on_warn=True, stdout=out)
     return json.loads(out.getvalue())
 
 

@@ -37,6 +37,7 @@ def ask(stack: Stack, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
 def test_the_whole_stack_comes_up_survives_kills_and_goes_down(start: Callable[..., Stack], var_dir: Path) -> None:
     stack = start(REAL).ready()
     key_file = Path(stack.until("^api key: (.+)")[1])
+    assert "migrated and seeded" in stack.text
 
     everything = stack.processes()
     assert ask(stack, "/ready")[0] == 200
@@ -57,5 +58,6 @@ def test_the_whole_stack_comes_up_survives_kills_and_goes_down(start: Callable[.
     # The database remembers the old worker and beat as seen a moment ago; ready must mean the new ones.
     again = start(REAL, PORT=str(stack.port)).ready()
     checks = ask(again, "/ready")[1]["checks"]
+    assert "migrated and seeded" not in again.text
     assert {checks[name]["ok"] for name in ("worker", "beat")} == {True}
     assert again.stop() == 0

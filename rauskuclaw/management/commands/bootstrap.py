@@ -11,11 +11,16 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
 
 from access import keys
 from access.models import ApiKey
 from jobs import job_types
+from rauskuclaw import __version__
 from rauskuclaw.config import load
+from rauskuclaw.models import Bootstrap
+from rauskuclaw.stack.prepared import fingerprint
 
 ADVISORY_LOCK = 7_267_001
 """Two bootstraps at once (two web containers of one deployment) take turns."""
@@ -37,6 +42,7 @@ class Command(BaseCommand):
             folder.mkdir(parents=True, exist_ok=True)
             self._first_key(folder / "api_key")
             self._admin_user(folder / "admin_password")
+            _note_it()
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
@@ -56,6 +62,17 @@ class Command(BaseCommand):
         users.create_superuser("admin", password=password)
         _write_secret(path, password)
         self.stdout.write(f"admin user: admin, password in {path}")
+
+
+def _note_it() -> None:
+    """Last, so that an interrupted bootstrap is repeated."""
+    done = {
+        "fingerprint": fingerprint(),
+        "migrations": MigrationRecorder.Migration.objects.count(),
+        "version": __version__,
+        "finished_at": timezone.now(),
+    }
+    Bootstrap.objects.update_or_create(pk=1, defaults=done)
 
 
 def _write_secret(path: Path, value: str) -> None:
