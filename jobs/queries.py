@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.db.models import BooleanField, Case, F, Func, IntegerField, Q, QuerySet, Subquery, TextField, Value, When
-from django.db.models.functions import Cast, Now
+from django.db.models.functions import Cast
 
-from jobs.dispatch import NODE_TTL_SEC
+from jobs import nodes
 from jobs.models import Attempt, CallbackDelivery, Job, JobDependency, JobLog, JobType, Node, Status
 from jobs.sql import rows
 from rauskuclaw import errors
@@ -235,9 +235,8 @@ def open_dependencies(job: Job) -> list[Dependency]:
 
 
 def live_workers(queue: str) -> list[Node]:
-    """The workers that consume `queue` and were are alive by the database's clock."""
-    seen_since = Now() - Value(timedelta(seconds=NODE_TTL_SEC))
-    return list(Node.objects.filter(kind=Node.Kind.WORKER, seen_at__gte=seen_since, queues__contains=[queue]))
+    """The workers that consume `queue` and are alive."""
+    return nodes.alive(Node.objects.filter(kind=Node.Kind.WORKER, queues__contains=[queue]))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import dispatch, lifecycle
+from jobs import dispatch, lifecycle, nodes
 from jobs.models import BEAT_NODE, IdempotencyKey, Job, Node, Status
 from jobs.sql import rows
-from rauskuclaw import redis
+from rauskuclaw import __version__, redis
 from rauskuclaw.config import load
 from rauskuclaw.wire import job_queue, redis_keys
 
@@ -44,9 +44,10 @@ def reconcile() -> Report:
 
 
 def note_beat() -> None:
-    """Note that beat rang and a system worker heard it. One row, however many beats there are."""
-    row = Node(id=BEAT_NODE, kind=Node.Kind.BEAT, name="beat", host="", pid=0, pid_created_at=0, seen_at=timezone.now())
-    Node.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=["seen_at"])
+    """Note that beat rang and this process, a system worker, heard it. One row, however many beats there are."""
+    heard_by = nodes.this_process() | {"version": __version__, "seen_at": timezone.now()}
+    row = Node(id=BEAT_NODE, kind=Node.Kind.BEAT, name="beat", **heard_by)
+    Node.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=list(heard_by))
 
 
 def take_back_expired_leases() -> int:
@@ -94,5 +95,5 @@ def _message_ids_in_redis(queue: str) -> set[str]:
 def prune() -> dict[str, int]:
     """Delete expired idempotency keys and nodes that have been silent for a day."""
     keys, _ = IdempotencyKey.objects.filter(expires_at__lt=timezone.now()).delete()
-    nodes, _ = Node.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
-    return {"idempotency_keys": keys, "nodes": nodes}
+    silent, _ = Node.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
+    return {"idempotency_keys": keys, "nodes": silent}

@@ -59,7 +59,14 @@ class Servers:
         if not given["REDIS_URL"]:
             servers.append(Valkey(folder, durable=False, databases=REDIS_DATABASES))
             given["REDIS_URL"] = servers[-1].url
-        os.environ.update(given, VAR_DIR=str(folder / "var"))
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        temporary.chmod(0o1777)
+        # What tests and the processes they kill leave in their temporary folders goes with ours.
+        os.environ.update(
+            given, VAR_DIR=str(folder / "var"), TMPDIR=str(temporary), PYTEST_DEBUG_TEMPROOT=str(temporary)
+        )
+        tempfile.tempdir = None
         try:
             for server in servers:
                 self._start(server, folder / f"{server.name}.log")

@@ -7,8 +7,8 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from jobs.admin.common import ReadOnlyAdmin, badge
-from jobs.dispatch import NODE_TTL_SEC
 from jobs.models import Node
+from jobs.nodes import is_alive
 from rauskuclaw.operations.text import span
 
 
@@ -24,8 +24,9 @@ class NodeAdmin(ReadOnlyAdmin):
     @admin.display(description="last sign of life")
     def life(self, node: Node) -> SafeString:
         """A coloured label."""
-        silent_sec = (timezone.now() - node.seen_at).total_seconds()
-        return badge("success" if silent_sec <= NODE_TTL_SEC else "danger", f"{span(silent_sec)} ago")
+        now = timezone.now()
+        silent = span((now - node.seen_at).total_seconds())
+        return badge("success" if is_alive(node, now) else "danger", f"{silent} ago")
 
     @admin.display(description="queues")
     def shown_queues(self, node: Node) -> str:

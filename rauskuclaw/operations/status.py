@@ -13,8 +13,8 @@ from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs.dispatch import NODE_TTL_SEC
 from jobs.models import CallbackDelivery, Job, Node, Status
+from jobs.nodes import is_alive
 from rauskuclaw import __version__, errors
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.api.health import Check, check_all
@@ -86,11 +86,6 @@ def stack(var_dir: Path) -> dict[str, Any] | None:
     shown = {name: found.get(name) for name in ("pid", "url", "state", "started_at")}
     services = [{name: it.get(name) for name in ("name", "state", "pid", "restarts")} for it in found["services"]]
     return {**shown, "running": isinstance(pid, int) and psutil.pid_exists(pid), "services": services}
-
-
-def is_alive(node: Node, now: datetime) -> bool:
-    """Whether it has said so lately."""
-    return (now - node.seen_at).total_seconds() <= NODE_TTL_SEC
 
 
 def node_json(node: Node, now: datetime) -> dict[str, Any]:

@@ -11,6 +11,6 @@ package knows that it exists, except through `VAR_DIR/run.env` (addresses) and `
     processes.py    spawn and kill process trees     account.py   the account Postgres runs as
     prepared.py     whether the database needs the one-off task
     leftovers.py    what a killed supervisor left    state.py     lock, stack.json, run.env
-    files.py        secrets, ports, atomic writes    console.py   what the terminal shows
+    files.py        secrets, ports, writing files    console.py   what the terminal shows
     binaries.py     where the servers' programs are  probe.py     asks /ready
 """

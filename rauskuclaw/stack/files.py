@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+import shutil
 import socket
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def keep_port(path: Path) -> int:
     port = next(port for port in iter(lambda: random.choice(_PORTS), None) if _is_free(port))  # noqa: S311
     write_atomically(path, f"{port}\n", mode=0o644)
     return port
+
+
+def empty_folder(path: Path) -> None:
+    """Make `path` a folder with nothing in it, for the owner alone."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(mode=0o700)
 
 
 def _is_free(port: int) -> bool:

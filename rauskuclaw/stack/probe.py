@@ -2,16 +2,12 @@
 
 import http.client
 import json
-import re
 import threading
-import time
 from contextlib import suppress
 from typing import Any
 
 _PAUSE_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0
-_SEEN = re.compile(r"seen (\d+) s ago")
-_ROUNDING_SECONDS = 0.5
 
 
 class ReadyProbe(threading.Thread):
@@ -19,14 +15,11 @@ class ReadyProbe(threading.Thread):
 
     A thread, so that a slow answer delays neither the services' output nor Ctrl-C. It starts no processes: those must
     come from the main thread.
-
-    newer_than: `time.monotonic()` of this stack's start. A worker or beat last seen before it is one of an earlier run,
-    whose sign of life the database still remembers: that does not count.
     """
 
-    def __init__(self, host: str, port: int, *, newer_than: float) -> None:
+    def __init__(self, host: str, port: int) -> None:
         super().__init__(name="ready-probe", daemon=True)
-        self._host, self._port, self._newer_than = host, port, newer_than
+        self._host, self._port = host, port
         self._cancelled = threading.Event()
         self.ready = False
         self.checks: dict[str, Any] = {}
@@ -59,12 +52,5 @@ class ReadyProbe(threading.Thread):
             body = json.loads(answer.read())
         finally:
             connection.close()
-        found = body.get("checks") or body.get("error", {}).get("details", {}).get("checks", {})
-        self.checks = {name: self._judged(check) for name, check in found.items()}
-        return answer.status == http.HTTPStatus.OK and all(check["ok"] for check in self.checks.values())
-
-    def _judged(self, check: dict[str, Any]) -> dict[str, Any]:
-        seen = _SEEN.fullmatch(str(check.get("detail", "")))
-        if check.get("ok") and seen and int(seen[1]) > time.monotonic() - self._newer_than + _ROUNDING_SECONDS:
-            return {"ok": False, "detail": "seen in an earlier run, not yet in this one"}
-        return check
+        self.checks = body.get("checks") or body.get("error", {}).get("details", {}).get("checks", {})
+        return answer.status == http.HTTPStatus.OK

@@ -14,6 +14,7 @@ from rauskuclaw.config_sources import read_run_env
 from rauskuclaw.stack.child import Child, Service
 from rauskuclaw.stack.console import Console
 from rauskuclaw.stack.errors import StackError, StopRequested
+from rauskuclaw.stack.files import empty_folder
 from rauskuclaw.stack.leftovers import STACK_ID, clean_up
 from rauskuclaw.stack.postgres import Postgres
 from rauskuclaw.stack.prepared import is_prepared
@@ -58,7 +59,6 @@ class _Run:
         self._config = config
         self._console = console
         self._plan = plan
-        self._since = 0.0
         self._url = f"http://{_in_url(_reachable(config.host))}:{config.port}"
         self._stack_id = uuid.uuid4().hex
         var_dir = config.var_dir
@@ -76,8 +76,8 @@ class _Run:
         try:
             for said in clean_up(self._config.var_dir):
                 self._console.event(said)
-            self._since = time.monotonic()
             _require_free(self._config.host, self._config.port)
+            empty_folder(self._config.var_dir / "tmp")
             return self._supervise()
         finally:
             self._lock.release()
@@ -132,7 +132,7 @@ class _Run:
         self._console.use_clock(elapsed=False)
 
     def _wait_for_ready(self, supervisor: Supervisor, children: list[Child]) -> None:
-        probe = ReadyProbe(_reachable(self._config.host), self._config.port, newer_than=self._since)
+        probe = ReadyProbe(_reachable(self._config.host), self._config.port)
         probe.start()
         said = {"database", "migrations", "redis"}  # by earlier lines
 
@@ -175,6 +175,8 @@ class _Run:
             **addresses,
             "VAR_DIR": str(self._config.var_dir),
             "PYTHONUNBUFFERED": "1",
+            # A killed worker cleans up nothing; the next start does.
+            "TMPDIR": str(self._config.var_dir / "tmp"),
             STACK_ID: self._stack_id,
         }
 

@@ -53,6 +53,8 @@ def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
         sys.executable, "-m", "uvicorn", "rauskuclaw.asgi:application",
         "--host", config.host, "--port", str(config.port),
         "--lifespan", "off", "--no-access-log", "--log-level", "warning",
+        # Else it believes X-Forwarded-For of whoever is on this machine. TRUST_PROXY is for the application to judge.
+        "--no-proxy-headers",
         "--timeout-graceful-shutdown", str(_WEB_GRACE_SECONDS),
     )  # fmt: skip
     beat = (*celery, "beat", "--pidfile=", *_QUIET)

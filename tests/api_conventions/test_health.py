@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.utils import timezone
 
+from jobs import nodes
 from jobs.models import Node
 from rauskuclaw import redis as ours
 from rauskuclaw.api import health
@@ -73,7 +76,28 @@ def test_ready_when_every_part_is_there(client: Client) -> None:
 def test_a_part_that_fell_silent_is_named(client: Client, kind: str) -> None:
     Node.objects.filter(kind=kind).update(seen_at=timezone.now() - timedelta(seconds=16))
 
-    assert bad(client) == {kind: "none seen for 15 s: `make up` runs one"}
+    assert bad(client) == {kind: "none alive: `make up` runs one"}
+
+
+@pytest.mark.usefixtures("live_nodes")
+@pytest.mark.parametrize("kind", ["worker", "beat"])
+def test_a_part_that_died_a_moment_ago_is_gone_at_once(client: Client, kind: str) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    Node.objects.filter(kind=kind).update(host=nodes.host_identity(), pid=dead.pid)
+
+    assert bad(client) == {kind: "none alive: `make up` runs one"}
+
+
+@pytest.mark.usefixtures("live_nodes")
+@pytest.mark.parametrize("kind", ["worker", "beat"])
+def test_a_process_that_took_over_its_number_does_not_stand_in_for_it(client: Client, kind: str) -> None:
+    me = nodes.this_process()
+
+    Node.objects.filter(kind=kind).update(**me)
+    assert client.get("/ready").status_code == 200
+    Node.objects.filter(kind=kind).update(**me | {"pid_created_at": me["pid_created_at"] - 60})
+    assert bad(client) == {kind: "none alive: `make up` runs one"}
 
 
 @pytest.mark.usefixtures("live_nodes", "broken_redis")

@@ -126,6 +126,11 @@ class Stack:
         records = read_state(self.var_dir / "stack.json")["services"]
         return next(int(record["pid"]) for record in records if record["name"] == service)
 
+    def address(self, name: str) -> str:
+        """DATABASE_URL or REDIS_URL of the servers, from run.env."""
+        lines = (self.var_dir / "run.env").read_text("utf-8").splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
+
     def processes(self) -> list[psutil.Process]:
         """The supervisor and all that descends from it."""
         head = psutil.Process(self.process.pid)

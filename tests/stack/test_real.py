@@ -7,12 +7,14 @@ import os
 import signal
 import stat
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.stack.conftest import Stack, alive, eventually
@@ -55,9 +57,20 @@ def test_the_whole_stack_comes_up_survives_kills_and_goes_down(start: Callable[.
     assert not any(alive(process) for process in everything)
     assert "Traceback" not in "\n".join(line for line in stack.lines if line.startswith(("error", "Trace")))
 
-    # The database remembers the old worker and beat as seen a moment ago; ready must mean the new ones.
     again = start(REAL, PORT=str(stack.port)).ready()
     checks = ask(again, "/ready")[1]["checks"]
     assert "migrated and seeded" not in again.text
     assert {checks[name]["ok"] for name in ("worker", "beat")} == {True}
-    assert again.stop() == 0
+
+    again.process.kill()
+    third = start(REAL, PORT=str(stack.port), AUTH_FAILURE_LIMIT_PER_MIN="3").ready()
+    # The database remembers the killed worker and beat as seen a moment ago; ready must mean the new ones.
+    with psycopg.connect(third.address("DATABASE_URL")) as connection:
+        pids = {row[0] for row in connection.execute("SELECT pid FROM jobs_node")}
+    assert {third.pid("worker"), third.pid("system")} <= pids
+    assert not list(Path(tempfile.gettempdir()).glob("pymp-*"))
+
+    # A client on this machine that claims another address on each try is one client all the same.
+    guesses = [ask(third, "/v1/ping", **{"x-api-key": "wrong", "x-forwarded-for": f"192.0.2.{n}"}) for n in range(4)]
+    assert [status for status, _ in guesses] == [401, 401, 401, 429]
+    assert third.stop() == 0

@@ -10,10 +10,11 @@ from django.utils import timezone
 from access.models import ApiKey
 from jobs.handlers import registry
 from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node, Status
+from jobs.nodes import is_alive
 from rauskuclaw import __version__
 from rauskuclaw.config import load
 from rauskuclaw.operations.findings import Findings, fail, ok, warn
-from rauskuclaw.operations.status import is_alive, queues
+from rauskuclaw.operations.status import queues
 from rauskuclaw.operations.text import count, span
 
 SLOW_SEC = 60.0
