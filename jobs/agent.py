@@ -1,7 +1,8 @@
 """The agent: a thread in a worker's parent process that keeps leases alive and stops what must stop.
 
-Being in the parent, it goes on while a handler hogs the interpreter, and it sees pool processes die. It hears of
-cancels by Postgres NOTIFY (no Redis needed), of time limits and deaths by Celery's request callbacks (jobs/tasks.py).
+Being in the parent, it goes on while a handler hogs the interpreter, and it sees pool processes die. It reads what they
+run in jobs/slots.py, hears of cancels by Postgres NOTIFY (no Redis needed), and is told of hard time limits and deaths
+by Celery's request callbacks (jobs/tasks.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import threading
 import time
 import uuid
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -25,6 +27,7 @@ from django.db import connection
 from jobs import lifecycle, processes
 from jobs.execution import STOP_SIGNAL, cookie
 from jobs.models import Job, Node, Outcome, Status
+from jobs.slots import Held, Slots, Why
 from jobs.sql import rows
 from rauskuclaw import __version__, errors, redis
 from rauskuclaw.config import load
@@ -35,6 +38,8 @@ STOP_GRACE_SEC = 0.4
 """From the stop signal to the kill of a handler that did not stop. A cancelled job is to be gone in under 1 s."""
 STUCK_AFTER_SEC = 20.0
 """An idle worker whose queues hold jobs published so long ago has stopped consuming, whatever it says."""
+UNREPORTED_SEC = 2.0
+"""How long Celery may take to report a pool process that died."""
 YOUNG_SEC = 5.0
 """An attempt taken so recently may not have been claimed yet; its lease is not missed."""
 
@@ -49,54 +54,52 @@ def host_identity() -> str:
 
 
 @dataclass
-class Held:
-    """An attempt that a pool process of this worker runs. `number` is its fencing number."""
+class _Stop:
+    """An attempt that was told to stop. kill_at: when patience ends, monotonic seconds; None once it was killed."""
 
-    job_id: uuid.UUID
-    number: int
-    pid: int
-    since: float = field(default_factory=time.monotonic)
-    stopped_at: float | None = None
-    kill_at: float | None = None
-    killed: bool = False
+    held: Held
+    since: float
+    kill_at: float | None
+
+    @property
+    def killed(self) -> bool:
+        return self.kill_at is None
 
 
 @dataclass(frozen=True)
-class _End:
-    """What Celery's parent said of an attempt's process."""
+class _Death:
+    """What Celery's parent said of a pool process that died, or is about to be killed, while it ran `held`."""
 
     held: Held
-    reason: str
-    """"" (it ended by itself), "lost" or "hard timeout"."""
-    detail: str = ""
+    timed_out: bool
+    detail: str
 
 
 class Agent(threading.Thread):
-    """One a worker. `accepted` and the `ended_*` methods are called on the worker's main thread and never block."""
+    """One a worker. `process_failed` is called on the worker's main thread and never blocks."""
 
     def __init__(self, *, queues: list[str], concurrency: int) -> None:
         super().__init__(name="agent", daemon=True)
         self.node = uuid.uuid4()
+        self.slots = Slots(concurrency)
         self._queues, self._concurrency = queues, concurrency
-        self._held: dict[tuple[uuid.UUID, int], Held] = {}
-        self._lock = threading.Lock()
-        self._ends: deque[_End] = deque()
+        self._stops: dict[tuple[uuid.UUID, int], _Stop] = {}
+        self._deaths: deque[_Death] = deque()
+        self._timed: set[tuple[uuid.UUID, int]] = set()
+        self._missing: dict[int, float] = {}
         self._stopping = threading.Event()
         self._renew_at = 0.0
         self._last_taken = time.monotonic()
 
-    def accepted(self, job_id: uuid.UUID, number: int, pid: int) -> None:
-        """A pool process has taken the attempt's message."""
-        with self._lock:
-            self._held[job_id, number] = Held(job_id, number, pid)
-            self._last_taken = time.monotonic()
+    @property
+    def queues(self) -> list[str]:
+        """The job queues of this worker."""
+        return self._queues
 
-    def ended(self, job_id: uuid.UUID, number: int, *, reason: str = "", detail: str = "") -> None:
-        """The pool process is done with the attempt: by itself, or because it died or was killed (`reason`)."""
-        with self._lock:
-            held = self._held.pop((job_id, number), None)
-        if held is not None and (reason or held.stopped_at is not None):
-            self._ends.append(_End(held, reason, detail))
+    def process_failed(self, pid: int, *, timed_out: bool, detail: str) -> None:
+        """The pool process died, or overran its hard limit and is killed next. Called before anything replaces it."""
+        if (held := self.slots.of(pid)) is not None:
+            self._deaths.append(_Death(held, timed_out, detail))
 
     def stop(self) -> None:
         """Let the thread end and take the node off the list of the living."""
@@ -128,47 +131,69 @@ class Agent(threading.Thread):
         self._stopping.wait(0.5)
 
     def _serve_once(self) -> None:
-        busy = bool(self._ends) or any(held.kill_at for held in list(self._held.values()))
         # psycopg's own connection raises psycopg's errors; everything else here goes through Django, which wraps them.
         with connection.wrap_database_errors:
-            notices = list(connection.connection.notifies(timeout=0.02 if busy else 0.2, stop_after=1))
+            wait = 0.02 if self._deaths or self._stops else 0.2
+            notices = list(connection.connection.notifies(timeout=wait, stop_after=1))
+        held = self.slots.held()
         for notice in notices:
             job_id, _, number = notice.payload.partition(":")
-            self._stop_attempt(self._held.get((uuid.UUID(job_id), int(number))))
+            self._stop_attempts(item for item in held if item.key == (uuid.UUID(job_id), int(number)))
+        self._call_time(held)
         self._kill_the_stubborn()
-        self._settle_ends()
+        self._settle_deaths()
+        self._settle_stops()
+        self._clear_slots_of_the_dead()
         if time.monotonic() >= self._renew_at:
             self._renew()
             self._renew_at = time.monotonic() + load().lease_sec / 3
 
-    def _stop_attempt(self, held: Held | None) -> None:
-        """Interrupt the handler. Under the lock: the pool hands this process its next attempt only after `ended`."""
-        with self._lock:
-            if held is None or held.stopped_at is not None or (held.job_id, held.number) not in self._held:
-                return
-            held.stopped_at = time.monotonic()
-            held.kill_at = held.stopped_at + STOP_GRACE_SEC
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(held.pid, STOP_SIGNAL)
+    def _stop_attempts(self, attempts: Iterable[Held]) -> None:
+        """Interrupt the handlers of attempts that are not this worker's any more."""
+        for held in attempts:
+            if held.key not in self._stops:
+                now = time.monotonic()
+                self._stops[held.key] = _Stop(held, now, now + STOP_GRACE_SEC)
+                self._signal(held, Why.NOT_ITS_OWN)
+
+    def _call_time(self, attempts: list[Held]) -> None:
+        """Interrupt once the handlers whose time is up. Celery's hard limit kills those that do not end."""
+        due = {held.key: held for held in attempts if time.monotonic() >= held.since + held.timeout_sec}
+        for key in due.keys() - self._timed - self._stops.keys():
+            self._signal(due[key], Why.TIME_LIMIT)
+        self._timed = set(due)
+
+    def _signal(self, held: Held, why: Why) -> None:
+        self.slots.tell(held, why)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(held.pid, STOP_SIGNAL)
 
     def _kill_the_stubborn(self) -> None:
-        now = time.monotonic()
-        for held in list(self._held.values()):
-            if held.kill_at is None or now < held.kill_at:
-                continue
-            with self._lock:
-                if (held.job_id, held.number) not in self._held:
-                    continue
-                held.kill_at, held.killed = None, True
-                processes.kill_descendants(held.pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(held.pid, signal.SIGKILL)
+        for stop in self._stops.values():
+            if stop.kill_at is not None and time.monotonic() >= stop.kill_at:
+                self._kill(stop)
 
-    def _settle_ends(self) -> None:
+    def _kill(self, stop: _Stop) -> None:
+        """Frozen first: between a look at its slot and the kill the process could have gone on to another attempt."""
+        pid = stop.held.pid
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            if self._still_runs(stop.held):
+                stop.kill_at = None
+                processes.kill_descendants(pid)
+                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGCONT)
+
+    def _still_runs(self, held: Held) -> bool:
+        now = self.slots.of(held.pid)
+        return now is not None and now.key == held.key
+
+    def _settle_deaths(self) -> None:
         """The row first: looking for stray processes may take longer than what is left of the lease."""
-        while self._ends:
-            held, end = self._ends[0].held, self._ends[0]
-            if end.reason == "hard timeout":
+        while self._deaths:
+            death = self._deaths[0]
+            held = death.held
+            if death.timed_out:
                 lifecycle.fail(
                     held.job_id,
                     held.number,
@@ -179,23 +204,40 @@ class Agent(threading.Thread):
                     retry_in_sec=lifecycle.RetryPolicy().wait_sec(1),
                     outcome=Outcome.TIMED_OUT,
                 )
-            elif end.reason == "lost" and held.stopped_at is None:
-                lifecycle.lose(held.job_id, held.number, reason=end.detail)
-            if end.reason:
-                processes.kill_adopted()
-                processes.kill_marked(cookie(self.node, held.job_id, held.number))
-            if held.stopped_at is not None:
-                meta = {
-                    "stopped_in_ms": round((time.monotonic() - held.stopped_at) * 1000),
-                    "killed": held.killed,
-                    "attempt": held.number,
-                }
-                lifecycle.append_logs(held.job_id, [("info", "Running work stopped", meta)])
-            self._ends.popleft()
+            elif held.key not in self._stops:
+                lifecycle.lose(held.job_id, held.number, reason=death.detail)
+            processes.kill_adopted()
+            processes.kill_marked(cookie(self.node, *held.key))
+            self.slots.leave(held.pid)
+            self._deaths.popleft()
+
+    def _settle_stops(self) -> None:
+        """Say of each attempt told to stop, once it has, how long that took."""
+        for key, stop in list(self._stops.items()):
+            if self._still_runs(stop.held):
+                continue
+            meta = {
+                "stopped_in_ms": round((time.monotonic() - stop.since) * 1000),
+                "killed": stop.killed,
+                "attempt": stop.held.number,
+            }
+            lifecycle.append_logs(stop.held.job_id, [("info", "Running work stopped", meta)])
+            del self._stops[key]
+
+    def _clear_slots_of_the_dead(self) -> None:
+        """Celery says of each process that died at work; one that nobody reports, or that idled, is found here."""
+        missing = [pid for pid in self.slots.pids() if not _is_child(pid)]
+        self._missing = {pid: self._missing.get(pid, time.monotonic()) for pid in missing}
+        for pid, since in self._missing.items():
+            if (held := self.slots.of(pid)) is None:
+                self.slots.leave(pid)
+            elif time.monotonic() - since > UNREPORTED_SEC:
+                self._deaths.append(_Death(held, timed_out=False, detail=f"pool process {pid} is gone"))
 
     def _renew(self) -> None:
-        with self._lock:
-            held = list(self._held.values())
+        held = self.slots.held()
+        if held:
+            self._last_taken = time.monotonic()
         process = psutil.Process()
         row = rows(
             "renew",
@@ -207,9 +249,9 @@ class Agent(threading.Thread):
             },
         )[0]  # fmt: skip
         renewed = set(row["renewed"])
-        for item in held:
-            if str(item.job_id) not in renewed and time.monotonic() - item.since > YOUNG_SEC:
-                self._stop_attempt(item)
+        self._stop_attempts(
+            item for item in held if str(item.job_id) not in renewed and time.monotonic() - item.since > YOUNG_SEC
+        )
         if row["stuck"] and not held and time.monotonic() - self._last_taken > STUCK_AFTER_SEC:
             self._restart_if_redis_lives(row["stuck"])
 
@@ -232,6 +274,13 @@ class Agent(threading.Thread):
             for job in Job.objects.filter(status=Status.RUNNING, node=node.id).only("id", "fence"):
                 lifecycle.lose(job.id, job.fence, reason=f"worker process {node.pid} is gone")
             node.delete()
+
+
+def _is_child(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).ppid() == os.getpid()
+    except psutil.Error:
+        return False
 
 
 def _lives(node: Node) -> bool:

@@ -10,14 +10,15 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple, cast
 
 from django.db import transaction
 
 from jobs.sql import rows
 from rauskuclaw import redis
 from rauskuclaw.config import load
-from rauskuclaw.wire import SYSTEM_QUEUE, job_queue, redis_key, wire_priority
+from rauskuclaw.wire import PRIORITIES, SYSTEM_QUEUE, job_queue, redis_key, wire_priority
 
 logger = logging.getLogger("jobs.dispatch")
 
@@ -27,6 +28,8 @@ WINDOW_MIN = 8
 """Published jobs a queue may hold while no worker is on it: the first one to come starts at once."""
 NODE_TTL_SEC = 15.0
 """A node that has not said for so long that it lives does not count."""
+CHAIN_SEC = 1.0
+"""So long after a message came its process may start further messages' jobs; Celery's limits strike as much later."""
 MAX_QUEUED_RINGS = 100
 """Callback wake-ups that may wait in Redis; each one delivers all that is due, so more would say nothing new."""
 
@@ -73,6 +76,52 @@ def publish(jobs: Iterable[Mapping[str, Any]]) -> bool:
     return True
 
 
+class Message(NamedTuple):
+    """What one attempt's message says."""
+
+    job_id: uuid.UUID
+    fence: int
+    timeout_sec: int
+
+
+def take_next(queues: Sequence[str], *, max_timeout_sec: int) -> Message | None:
+    """Take the next message of these job queues off Redis, as a worker would: most urgent first. None: there is none.
+
+    One with a longer time limit than `max_timeout_sec` is put back, with None: only Celery can give it its time.
+    """
+    keys = _keys(tuple(queues))
+    try:
+        taken = cast(list[Any] | None, redis.client().lmpop(len(keys), *keys, direction="RIGHT"))
+        if not taken:
+            return None
+        key, (text,) = taken
+        message = _parse(text)
+        if message.timeout_sec > max_timeout_sec:
+            redis.client().rpush(key, text)
+            return None
+    except redis.REDIS_ERRORS as error:
+        # Redis before 7.0 has no LMPOP, and one that is away has no messages: Celery's own consumer goes on.
+        logger.debug("no next message: %s", error)
+        return None
+    return message
+
+
+def _parse(text: bytes) -> Message:
+    message = json.loads(text)
+    kwargs = json.loads(message["body"])[1]
+    return Message(uuid.UUID(kwargs["job_id"]), kwargs["fence"], timeout_sec(message["headers"]["timelimit"]))
+
+
+def timeout_sec(limits: Sequence[float]) -> int:
+    """The job's own time limit in a message's [hard, soft] limits."""
+    return round(limits[1] - CHAIN_SEC)
+
+
+@cache
+def _keys(queues: tuple[str, ...]) -> list[str]:
+    return [redis_key(job_queue(queue), priority) for priority in PRIORITIES for queue in queues]
+
+
 def ring_callbacks() -> None:
     """Wake the system worker to deliver callbacks now instead of at beat's next tick."""
     key = redis_key(SYSTEM_QUEUE, 0)
@@ -99,7 +148,7 @@ def _attempt_message(job: Mapping[str, Any]) -> str:
         {"job_id": str(job["id"]), "fence": job["fence"]},
         queue=job_queue(job["queue"]),
         priority=wire_priority(job["priority"]),
-        limits=[soft + load().hard_limit_grace_sec, soft],
+        limits=[soft + CHAIN_SEC + load().hard_limit_grace_sec, soft + CHAIN_SEC],
     )
 
 

@@ -1,4 +1,4 @@
-"""What a worker's pool process does with one message: claim, run the handler, end the attempt. Nothing else decides."""
+"""What a worker's pool process does with one attempt: claim, run the handler, end it. Nothing else decides."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from jobs.handlers.base import AttemptFailed, Cancelled, Interrupted, Level, Ret
 from jobs.handlers.inputs import InvalidInput
 from jobs.lifecycle import Claim
 from jobs.models import Outcome
+from jobs.slots import Slots, Why
 from jobs.storable import NotStorable
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -33,9 +34,8 @@ CLAIM_PATIENCE_SEC = 30.0
 """How long a claim waits for Postgres. After that the message is dropped and the reconciler publishes it again."""
 FINISH_PATIENCE_SEC = 600.0
 """How long a finished attempt waits for Postgres to take its result. After that its lease decides."""
-MAX_RESULT_BYTES = 8 * 1024 * 1024
 STOP_SIGNAL = signal.SIGUSR2
-"""Sent by the agent to a pool process whose attempt is not its own any more. SIGUSR1 is Celery's soft time limit."""
+"""Sent by the agent: look into your slot, your attempt may have to stop. SIGUSR1 is Celery's own soft time limit."""
 
 T = TypeVar("T")
 
@@ -43,7 +43,8 @@ T = TypeVar("T")
 class _Running:
     """The attempt this process runs, and whether an interrupt may strike now: only inside the handler."""
 
-    def __init__(self) -> None:
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
         self.open = False
         self.pending: type[Interrupted] | None = None
         self.context: AttemptContext | None = None
@@ -52,13 +53,19 @@ class _Running:
 _running: _Running | None = None
 
 
-def install_signal_handlers() -> None:
-    """In a pool process: soft time limit and stop raise inside the handler, as BaseExceptions it cannot swallow."""
+def install_signal_handlers(slots: Slots) -> None:
+    """In a pool process: time limit and stop raise inside the handler, as BaseExceptions it cannot swallow."""
+
+    def look(_signum: int, _frame: FrameType | None) -> None:
+        why = slots.told(_running.claim.id, _running.claim.fence) if _running is not None else None
+        if why is not None:
+            _interrupt(TimeLimit if why is Why.TIME_LIMIT else Cancelled)
+
     signal.signal(signal.SIGUSR1, lambda _signum, _frame: _interrupt(TimeLimit))
-    signal.signal(STOP_SIGNAL, lambda _signum, _frame: _interrupt(Cancelled))
+    signal.signal(STOP_SIGNAL, look)
 
 
-def _interrupt(kind: type[Interrupted], _frame: FrameType | None = None) -> None:
+def _interrupt(kind: type[Interrupted]) -> None:
     if _running is None:
         return
     if _running.context is not None:
@@ -87,18 +94,33 @@ class Ending:
     retry_after_sec: float | None = None
 
 
-def run_attempt(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None) -> None:
-    """Claim the job at `fence`, run it, and end the attempt. Twice is safe: the second claim finds nothing."""
-    claim = _with_patience(
-        lambda: lifecycle.claim(job_id, fence, worker=worker, node=node, lease_sec=load().lease_sec), CLAIM_PATIENCE_SEC
-    )
-    if claim is None:
-        return
+def run_attempt(
+    job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None, slots: Slots | None = None
+) -> None:
+    """Claim the job at `fence`, run it, and end the attempt. Twice is safe: the second claim finds nothing.
+
+    slots: where the worker's parent sees what this process runs. What ends without a word is lost when its lease ends.
+    """
+    slots = slots or Slots(1)
+    slots.take(job_id, fence + 1)
+    try:
+        claim = _with_patience(
+            lambda: lifecycle.claim(job_id, fence, worker=worker, node=node, lease_sec=load().lease_sec),
+            CLAIM_PATIENCE_SEC,
+        )
+        if claim is not None:
+            slots.take(job_id, claim.fence, timeout_sec=claim.timeout_sec)
+            _run_claimed(claim, worker=worker, node=node, slots=slots)
+    finally:
+        slots.clear()
+
+
+def _run_claimed(claim: Claim, *, worker: str, node: uuid.UUID | None, slots: Slots) -> None:
     if claim.has_backlog and claim.left_in_window <= max(2, load().worker_concurrency):
         _with_patience(lambda: dispatch.fill(claim.queue, wait=False), CLAIM_PATIENCE_SEC)
     buffer = LogBuffer(claim.id, claim.fence)
     try:
-        ending = _perform(claim, buffer, cookie=cookie(node, claim.id, claim.fence))
+        ending = _perform(claim, buffer, cookie=cookie(node, claim.id, claim.fence), slots=slots)
     except Cancelled:
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
         buffer.close()
@@ -110,10 +132,10 @@ def run_attempt(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID |
     _with_patience(lambda: _end(claim, ending, lines, worker), FINISH_PATIENCE_SEC)
 
 
-def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str) -> Ending:
+def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> Ending:
     """Run the handler. Every way to fail becomes an Ending; only `Cancelled` passes."""
     global _running  # noqa: PLW0603 - one attempt a process; the signal handlers have no other way to find it
-    running = _running = _Running()
+    running = _running = _Running(claim)
     try:
         handler = _handler(claim)
         context = AttemptContext(claim, _parsed(claim, handler, buffer), buffer, cookie=cookie)
@@ -122,6 +144,9 @@ def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str) -> Ending:
         running.open = True
         if running.pending is not None:
             raise running.pending
+        # A signal that came before `_running` was set met nobody, but its request is still there.
+        if slots.told(claim.id, claim.fence) is Why.NOT_ITS_OWN:
+            raise Cancelled
         try:
             output = handler.run(context)
         finally:
@@ -186,9 +211,7 @@ def _succeeded(output: Any) -> Ending:
 def _end(claim: Claim, ending: Ending, lines: list[dict[str, Any]], worker: str) -> None:
     if ending.outcome == Outcome.SUCCEEDED:
         try:
-            accepted = lifecycle.succeed(
-                claim.id, claim.fence, result=ending.result, lines=lines, max_bytes=MAX_RESULT_BYTES
-            )
+            accepted = lifecycle.succeed(claim.id, claim.fence, result=ending.result, lines=lines)
         except NotStorable as error:
             unusable = Ending(
                 Outcome.FAILED, code=errors.RESULT_INVALID.name, message=f"the result cannot be stored: {error}"

@@ -45,6 +45,7 @@ RULES: dict[str, Rule] = {
     "reopen": Rule(frozenset({Status.FAILED, Status.CANCELLED}), frozenset({Status.QUEUED})),
 }
 
+MAX_RESULT_BYTES = 8 * 1024 * 1024
 _LAST = 2_147_483_646
 """Sorts a transition's own line after the attempt's (and before `Re-queued for retry`)."""
 
@@ -104,13 +105,11 @@ def claim(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None,
     return claimed
 
 
-def succeed(
-    job_id: uuid.UUID, fence: int, *, result: Any, lines: Sequence[dict[str, Any]] = (), max_bytes: int = 8_388_608
-) -> bool:
+def succeed(job_id: uuid.UUID, fence: int, *, result: Any, lines: Sequence[dict[str, Any]] = ()) -> bool:
     """running → succeeded. False for a stale attempt. Raises NotStorable if `result` is not JSON, or is too large."""
     encoded = dumps(result)
-    if len(encoded) > max_bytes:
-        raise NotStorable(f"{len(encoded)} bytes of JSON; at most {max_bytes} are kept")
+    if len(encoded) > MAX_RESULT_BYTES:
+        raise NotStorable(f"{len(encoded)} bytes of JSON; at most {MAX_RESULT_BYTES} are kept")
     line = log_line(_LAST, "Job succeeded", "info", None, None)
     return _end(job_id, fence, Outcome.SUCCEEDED, result=encoded, lines=[*lines, line])
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any, cast
 
-from billiard.exceptions import TimeLimitExceeded
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from celery.worker.request import Request
 from django.contrib.sessions.backends.db import SessionStore
@@ -25,54 +26,47 @@ CALLBACK_BATCH = 50
 
 
 class AttemptRequest(Request):
-    """Tells the agent what the pool does with an attempt. Runs in the worker's parent process."""
-
-    @property
-    def _attempt(self) -> tuple[uuid.UUID, int]:
-        """The job, and the fencing number that the claim gives it: one more than the message's."""
-        return uuid.UUID(self.kwargs["job_id"]), self.kwargs["fence"] + 1
-
-    def on_accepted(self, pid: Any, time_accepted: float) -> None:
-        """A pool process has the message."""
-        if (current := agent.current()) is not None:
-            current.accepted(*self._attempt, pid)
-        super().on_accepted(pid, time_accepted)
+    """Tells the agent of processes that die at work. Runs in the worker's parent process."""
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The hard limit: Celery kills the pool process next; what it spawned dies first, while it is its child."""
-        if not soft and (current := agent.current()) is not None:
+        if not soft:
             processes.kill_descendants(cast(int, self.worker_pid))
-            current.ended(*self._attempt, reason="hard timeout")
         super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
-        """The task raised, or its process died."""
-        if (current := agent.current()) is not None:
-            error = getattr(exc_info.exception, "exc", exc_info.exception)
-            # The hard limit comes here too, and first.
-            reason = "hard timeout" if isinstance(error, TimeLimitExceeded) else "lost"
-            current.ended(*self._attempt, reason=reason, detail=str(error))
+        """The process died, or is at its hard limit (that comes here too, and before `on_timeout`)."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if (current := agent.current()) is not None and isinstance(error, (TimeLimitExceeded, WorkerLostError)):
+            timed_out = isinstance(error, TimeLimitExceeded)
+            current.process_failed(cast(int, self.worker_pid), timed_out=timed_out, detail=str(error))
         super().on_failure(exc_info, send_failed_event, return_ok)
 
-    def __init_subclass__(cls) -> None:
-        """Celery derives a class for each task that writes `on_success` anew and calls no super: so wrap that one."""
-        super().__init_subclass__()
-        derived = cls.on_success
 
-        def on_success(self: AttemptRequest, failed__retval__runtime: Any, **kwargs: Any) -> None:
-            if (current := agent.current()) is not None and not failed__retval__runtime[0]:
-                current.ended(*self._attempt)
-            derived(self, failed__retval__runtime, **kwargs)
+@app.task(name=dispatch.TASK_RUN_ATTEMPT, Request=AttemptRequest, ignore_result=True, bind=True)
+def run_attempt(self: Any, *, job_id: str, fence: int) -> None:
+    """Run one attempt of a job and, while little time has passed, those of the next messages.
 
-        setattr(cls, "on_success", on_success)  # noqa: B010 - to a type checker, methods are not assignable
-
-
-@app.task(name=dispatch.TASK_RUN_ATTEMPT, Request=AttemptRequest, ignore_result=True)
-def run_attempt(*, job_id: str, fence: int) -> None:
-    """Run one attempt of a job. Delivered twice it is harmless: the claim names the fence."""
+    A trip through Celery's parent costs more than a short job does. So the process goes on with what is next in its
+    worker's queues, for as long as the message's limits leave room (`dispatch.CHAIN_SEC`): each attempt has its own
+    soft limit from the agent, and Celery's hard limit of the first ends the last. Delivered twice a message is
+    harmless: the claim names the fence.
+    """
+    worker = agent.current()
+    if worker is None:
+        raise RuntimeError("jobs run in a worker that consumes job queues, and nowhere else")
     # Here and not in worker_process_init: billiard sets its own signal handlers after that.
-    execution.install_signal_handlers()
-    execution.run_attempt(uuid.UUID(job_id), fence, worker=load().worker_id, node=agent.node_id())
+    execution.install_signal_handlers(worker.slots)
+    longest_sec = dispatch.timeout_sec(self.request.timelimit)
+    message: dispatch.Message | None = dispatch.Message(uuid.UUID(job_id), fence, longest_sec)
+    chain_until = time.monotonic() + dispatch.CHAIN_SEC
+    while message is not None:
+        execution.run_attempt(
+            message.job_id, message.fence, worker=load().worker_id, node=worker.node, slots=worker.slots
+        )
+        if time.monotonic() >= chain_until:
+            return
+        message = dispatch.take_next(worker.queues, max_timeout_sec=longest_sec)
 
 
 @contextlib.contextmanager
@@ -134,3 +128,5 @@ def _stop_agent(**_kwargs: Any) -> None:
 def _prepare_pool_process(**_kwargs: Any) -> None:
     processes.die_with_parent()
     processes.become_subreaper()
+    if (current := agent.current()) is not None:
+        current.slots.join()

@@ -42,7 +42,10 @@ def _database(config: Config) -> dict[str, Any]:
         "OPTIONS": {
             "connect_timeout": 3,
             "application_name": "rauskuclaw",
-            # The prepared statements of jobs/sql are planned once a connection: planning cost as much as running.
+            # The statements of jobs/sql ask to be prepared, and are planned once a connection: parsing and planning
+            # cost several times what running them does. No other statement is ever run so often; Django's None would
+            # forbid it for all.
+            "prepare_threshold": 2**31,
             "options": "-c plan_cache_mode=force_generic_plan",
             # A dead peer (failover, cut network) is noticed in seconds instead of the kernel's 2 hours.
             "keepalives_idle": 10,

@@ -1,6 +1,7 @@
 """The statements too sharp for the ORM, one a file. Each file says its purpose, its locks and the index it uses.
 
-`{{name}}` in a statement stands for the CTE in `name.part.sql`.
+`{{name}}` in a statement stands for the CTE in `name.part.sql`, `{{alias.*}}` for a job's columns by name: a prepared
+statement must not change its result type when a newer version's migration adds a column beneath a running process.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ _JOB_COLUMNS = tuple(field.attname for field in Job._meta.concrete_fields)
 def statement(name: str) -> str:
     """The text of `jobs/sql/<name>.sql`, without its comments (they would travel with every call)."""
     text = re.sub(r"^\s*--.*\n", "", (_FOLDER / f"{name}.sql").read_text("utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        r"\{\{(\w+)\.\*\}\}", lambda alias: ", ".join(f"{alias[1]}.{column}" for column in _JOB_COLUMNS), text
+    )
     return re.sub(r"\{\{(\w+)\}\}", lambda part: statement(f"{part[1]}.part").strip(), text)
 
 
@@ -39,6 +43,11 @@ class _PreparedCursor(psycopg.Cursor[Any]):
     def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
         """Execute as a prepared statement."""
         return super().execute(query, params, **{**options, "prepare": True})
+
+    def _send_query_prepared(self, name: bytes, pgq: Any, **options: Any) -> None:
+        # psycopg notes the query of every other way to send one, and Django's query log reads it there.
+        self._query = pgq
+        super()._send_query_prepared(name, pgq, **options)
 
 
 def rows(name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:

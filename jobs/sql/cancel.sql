@@ -26,4 +26,4 @@ line AS (
 bell AS (
     SELECT pg_notify('rauskuclaw_stop', id::text || ':' || fence::text) FROM ended WHERE old_status = 'running'
 )
-SELECT ended.*, (SELECT count(*) FROM bell) AS rung FROM ended
+SELECT {{ended.*}}, (SELECT count(*) FROM bell) AS rung FROM ended

@@ -66,4 +66,4 @@ line AS (
     FROM job JOIN incoming USING (id)
     ORDER BY incoming.ord
 )
-SELECT job.* FROM job JOIN incoming USING (id) ORDER BY incoming.ord
+SELECT {{job.*}} FROM job JOIN incoming USING (id) ORDER BY incoming.ord

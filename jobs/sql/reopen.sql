@@ -12,4 +12,4 @@ line AS (
     INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
     SELECT id, updated_at, 'info', 'Job retried', jsonb_build_object('by', %(by)s::text, 'series', series) FROM reopened
 )
-SELECT * FROM reopened
+SELECT {{reopened.*}} FROM reopened

@@ -44,8 +44,36 @@ def test_celery_reads_the_message_with_the_jobs_own_limits(make_job: Make, wire:
         message: Any = broker.SimpleQueue(app.amqp.queues[job_queue("default")]).get(timeout=5)  # type: ignore[arg-type]
 
     assert message.headers["task"] == "jobs.run_attempt"
-    assert message.headers["timelimit"] == [7 + load().hard_limit_grace_sec, 7]
+    soft = 7 + dispatch.CHAIN_SEC
+    assert message.headers["timelimit"] == [soft + load().hard_limit_grace_sec, soft]
+    assert dispatch.timeout_sec(message.headers["timelimit"]) == 7
     assert message.decode()[1] == {"job_id": str(job.id), "fence": 0}
+
+
+def test_a_process_takes_the_next_message_in_the_order_of_the_consumer(make_job: Make, wire: redis_py.Redis) -> None:
+    plain, urgent, other = make_job(), make_job(priority=9, timeout_sec=7), make_job(queue="other", priority=7)
+    queues = ["default", "other"]
+
+    taken = [dispatch.take_next(queues, max_timeout_sec=3600) for _ in range(4)]
+
+    assert taken[0] == dispatch.Message(urgent.id, 0, timeout_sec=7)
+    assert [message and message.job_id for message in taken] == [urgent.id, other.id, plain.id, None]
+
+
+def test_a_message_that_needs_more_time_is_left_to_celery(make_job: Make, published: Messages) -> None:
+    first, second = make_job(timeout_sec=600), make_job(timeout_sec=5)
+
+    assert dispatch.take_next(["default"], max_timeout_sec=599) is None
+
+    assert job_ids(published()) == [str(first.id), str(second.id)]
+
+
+def test_there_is_no_next_message_without_redis(make_job: Make, wire: redis_py.Redis, configure: Any) -> None:
+    make_job()
+    configure(REDIS_URL="redis://127.0.0.1:1/0")
+    redis.forget()
+
+    assert dispatch.take_next(["default"], max_timeout_sec=3600) is None
 
 
 def test_the_window_is_bounded_and_twice_the_workers(make_job: Make, published: Messages, make_node: Any) -> None:

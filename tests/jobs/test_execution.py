@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from jobs import execution, lifecycle
 from jobs.handlers import registry
 from jobs.handlers.base import AttemptFailed, Handler, JobContext, Retry
 from jobs.models import Attempt, Job, JobLog, Status
+from jobs.slots import Held, Slots, Why
 from rauskuclaw import errors
 from tests.conftest import WORKER, error_of
 
@@ -46,22 +48,37 @@ class Scripted(Handler[Anything, Anything]):
 
 
 @pytest.fixture
-def run(make_type: Any, make_job: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def slots() -> Slots:
+    """This process's slot, as in a pool process."""
+    made = Slots(1)
+    made.join()
+    return made
+
+
+@pytest.fixture
+def run(make_type: Any, make_job: Any, slots: Slots, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """`run(action, **job)` makes a job, runs one attempt of it with `action` as its handler, and returns the job."""
     monkeypatch.setitem(registry.installed(), "test:scripted", Scripted())
     saved = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
-    execution.install_signal_handlers()
+    execution.install_signal_handlers(slots)
 
     def once(action: Action, **fields: Any) -> Job:
         make_type("test.scripted", handler="test:scripted")
         Scripted.action = staticmethod(action)
         job = make_job("test.scripted", **fields)
-        execution.run_attempt(job.id, job.fence, worker=WORKER, node=None)
+        execution.run_attempt(job.id, job.fence, worker=WORKER, node=None, slots=slots)
         return Job.objects.get(pk=job.pk)
 
     yield once
     for number, handler in saved.items():
         signal.signal(number, handler)
+
+
+def tell(slots: Slots, why: Why) -> None:
+    """What the agent does to the attempt that runs."""
+    (held,) = slots.held()
+    slots.tell(held, why)
+    os.kill(held.pid, execution.STOP_SIGNAL)
 
 
 def log(job: Job) -> list[str]:
@@ -119,7 +136,7 @@ def test_input_that_does_not_fit_is_permanent(run: Run, bad: Any, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "unstorable", [float("nan"), object(), "x" * (execution.MAX_RESULT_BYTES + 1)], ids=["nan", "object", "large"]
+    "unstorable", [float("nan"), object(), "x" * (lifecycle.MAX_RESULT_BYTES + 1)], ids=["nan", "object", "large"]
 )
 def test_a_result_that_cannot_be_stored_fails_the_job_clearly(run: Run, unstorable: Any) -> None:
     job = run(lambda ctx: {"value": unstorable})
@@ -167,13 +184,13 @@ def test_the_soft_limit_raises_through_except_exception(run: Run) -> None:
     assert Attempt.objects.get(job=job).outcome == "timed_out"
 
 
-def test_a_cancelled_handler_writes_nothing_and_its_processes_are_gone(run: Run) -> None:
+def test_a_cancelled_handler_writes_nothing_and_its_processes_are_gone(run: Run, slots: Slots) -> None:
     started: list[int] = []
 
     def work(ctx: JobContext[Anything]) -> None:
         started.append(os.posix_spawn("/bin/sleep", ["sleep", "60"], {}, setsid=True))
         lifecycle.cancel(ctx.job_id, by="test")
-        os.kill(os.getpid(), execution.STOP_SIGNAL)
+        tell(slots, Why.NOT_ITS_OWN)
 
     job = run(work)
 
@@ -192,6 +209,47 @@ def test_a_late_result_after_a_cancel_changes_nothing_and_is_logged(run: Run) ->
 
     assert (job.status, job.result) == (Status.CANCELLED, None)
     assert log(job)[-1] == "Stale attempt ignored"
+
+
+def test_the_agent_calls_time(run: Run, slots: Slots) -> None:
+    def slow(ctx: JobContext[Anything]) -> None:
+        tell(slots, Why.TIME_LIMIT)
+        time.sleep(30)
+
+    assert error_of(run(slow))["code"] == "JOB_TIMEOUT"
+
+
+def test_a_request_to_stop_that_comes_late_stops_nothing_else(run: Run, slots: Slots) -> None:
+    earlier: list[Held] = []
+
+    def look(ctx: JobContext[Anything]) -> Anything:
+        earlier.extend(slots.held())
+        return Anything()
+
+    run(look)
+
+    def work(ctx: JobContext[Anything]) -> Anything:
+        slots.tell(earlier[0], Why.NOT_ITS_OWN)
+        os.kill(os.getpid(), execution.STOP_SIGNAL)
+        return Anything(n=7)
+
+    assert run(work).result == {"n": 7}
+
+
+def test_an_attempt_told_to_stop_before_its_handler_began_never_begins(
+    run: Run, slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = lifecycle.claim
+
+    def claim_and_cancel(job_id: uuid.UUID, fence: int, **rest: Any) -> Any:
+        claim = real(job_id, fence, **rest)
+        lifecycle.cancel(job_id, by="test")
+        tell(slots, Why.NOT_ITS_OWN)
+        return claim
+
+    monkeypatch.setattr(lifecycle, "claim", claim_and_cancel)
+
+    assert run(lambda ctx: pytest.fail("ran")).status == Status.CANCELLED
 
 
 def test_an_interrupt_outside_the_handler_hits_nobody(run: Run) -> None:

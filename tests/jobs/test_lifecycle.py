@@ -6,6 +6,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -81,7 +82,6 @@ def test_of_eight_claimers_one_wins(make_job: Make) -> None:
     def take() -> None:
         barrier.wait()
         won.append(lifecycle.claim(job.id, 0, worker=WORKER, node=NODE, lease_sec=30))
-        connection.close()
 
     run_together([take] * 8)
 
@@ -100,7 +100,6 @@ def test_cancel_racing_succeed_ends_in_exactly_one_state(round_: int, claimed: C
         barrier.wait()
         if lifecycle.succeed(held.id, held.fence, result=1):
             outcomes.append("succeeded")
-        connection.close()
 
     def stop() -> None:
         barrier.wait()
@@ -109,7 +108,6 @@ def test_cancel_racing_succeed_ends_in_exactly_one_state(round_: int, claimed: C
             outcomes.append("cancelled")
         except Problem:
             pass
-        connection.close()
 
     run_together([finish, stop])
 
@@ -238,8 +236,14 @@ def test_hostile_text_is_stored_harmlessly(claimed: Claimed) -> None:
 
 
 def run_together(steps: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=step) for step in steps]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """Each in a thread with a connection of its own. Raises what the first of them raised."""
+
+    def run(step: Callable[[], None]) -> None:
+        try:
+            step()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(steps)) as pool:
+        for future in [pool.submit(run, step) for step in steps]:
+            future.result()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs import lifecycle, reconciler
@@ -82,7 +82,6 @@ def test_any_number_of_reconcilers_may_run_at_once(claimed: Claimed, wire: redis
 
     def reconcile() -> None:
         with_postgres_up_for_an_hour(reconciler.reconcile)
-        connection.close()
 
     run_together([reconcile] * 4)
 
@@ -117,13 +116,14 @@ def test_an_expired_idempotency_key_may_be_used_again_and_is_pruned(make_type: A
 
 def with_postgres_up_for_an_hour(step: Callable[[], object]) -> None:
     """The server of the tests started a moment ago, and leases rest just after a start."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET search_path TO fake_clock, public, pg_catalog")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(1)")  # IF NOT EXISTS is no help against a neighbour's CREATE
         cursor.execute("CREATE SCHEMA IF NOT EXISTS fake_clock")
         cursor.execute(
             "CREATE OR REPLACE FUNCTION fake_clock.pg_postmaster_start_time() RETURNS timestamptz"
             " LANGUAGE sql AS $$ SELECT now() - interval '1 hour' $$"
         )
+        cursor.execute("SET search_path TO fake_clock, public, pg_catalog")
     try:
         step()
     finally:
