@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := 0.13.8
+# What `make bench` measures against: apart, so that it changes nothing of what is measured.
+PEERS  := .venv-bench
 
 # Stamps, so that a changed lock file and nothing else installs again.
 MADE := $(VENV)/.made
@@ -11,7 +13,7 @@ RUN  := $(VENV)/.installed
 DEV  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format lock clean
+.PHONY: help up test check bench format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +33,9 @@ check: $(DEV) ## lint, formats, types, import rules, migrations and generated do
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py docs --check
 
+bench: $(DEV) $(PEERS)/.installed ## measure against Celery, Procrastinate, RQ, Dramatiq; ARGS="posts --quick" narrows it
+	@exec $(BIN)/python -m tests.bench $(ARGS)
+
 format: $(DEV) ## put the code into its one format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
@@ -42,9 +47,10 @@ COMPILE = $(BIN)/uv pip compile --quiet --system-certs $(LOCK) --universal --pyt
 lock: $(DEV) ## resolve requirements*.in anew into requirements*.txt
 	@$(COMPILE) requirements.in -o requirements.txt
 	@$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	@$(COMPILE) requirements-bench.in -o requirements-bench.txt
 
 clean: ## delete the virtual environment and caches; data in var/ stays
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv is several times faster. It reads neither pip.conf nor PIP_*, so where it cannot reach the index, pip may.
@@ -65,6 +71,13 @@ $(RUN): requirements.txt | $(MADE)
 
 $(DEV): requirements-dev.txt $(RUN)
 	$(call install,requirements-dev.txt)
+
+$(PEERS)/.installed: requirements-bench.txt $(DEV)
+	@echo "installing $<"
+	@$(BIN)/python -m venv $(PEERS)
+	@$(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(PEERS)/bin/python --require-hashes -r $< || \
+	  $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 $(MADE):
 	@command -v $(PYTHON) >/dev/null || \

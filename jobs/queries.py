@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db.models import BooleanField, Case, F, Func, IntegerField, Q, QuerySet, Subquery, TextField, Value, When
+from django.db.models import BooleanField, Case, F, Func, IntegerField, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import Cast
 
 from jobs import nodes
@@ -122,7 +122,7 @@ class JobPage:
 
 
 def job_page(wanted: JobFilter, *, principal: Principal, limit: int, after: Position | None = None) -> JobPage:
-    """One page of the jobs that `principal` may see, in one SQL statement.
+    """One page of the jobs that `principal` may see, in one SQL statement (two for a text search).
 
     The place is a key, not an offset: a page neither repeats nor skips a job because others arrive meanwhile.
     Served by job_newest, job_by_status, job_by_queue, job_by_type or job_by_tag. A text search has no index: it looks
@@ -167,10 +167,13 @@ def _search(jobs: QuerySet[Job], text: str, limit: int) -> JobPage:
         | Q(searched_tags__icontains=text)
         | Q(searched_input__icontains=text)
     )
-    edge = Subquery(jobs.values("id")[SEARCHED_JOBS - 1 : SEARCHED_JOBS])
+    # Where the search ends is asked for first: with a value to start from, the search is one range of an index at any
+    # size of the table, where a join with the newest ids was a scan of all of it.
+    edges = list(jobs.values_list("created_at", "id")[SEARCHED_JOBS - 1 : SEARCHED_JOBS])
+    for created_at, edge_id in edges:
+        jobs = jobs.filter(created_at__gte=created_at).filter(Q(created_at__gt=created_at) | Q(id__gte=edge_id))
     found = (
-        Job.objects.filter(id__in=jobs.values("id")[:SEARCHED_JOBS])
-        .alias(
+        jobs.alias(
             input_bytes=Func(F("input"), function="pg_column_size", output_field=IntegerField()),
             searched_id=Cast("id", TextField()),
             searched_tags=Func(F("tags"), Value("\n"), function="array_to_string", output_field=TextField()),
@@ -180,7 +183,7 @@ def _search(jobs: QuerySet[Job], text: str, limit: int) -> JobPage:
                 output_field=TextField(),
             ),
         )
-        .annotate(fits=_flag(fits), is_edge=_flag(Q(id=edge)))
+        .annotate(fits=_flag(fits), is_edge=_flag(Q(id__in=[edge_id for _, edge_id in edges])))
         # The last job looked at comes along, fitting or not: it is where the next page goes on.
         .filter(Q(fits=True) | Q(is_edge=True))
         .order_by("-created_at", "-id")

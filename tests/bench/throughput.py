@@ -1,126 +1,103 @@
-"""No-op jobs a second, submit to terminal, beside a bare Celery no-op task: same Redis, same number of processes.
+"""No-op jobs a second, and how long a submitted job waits for its start: RauskuClaw beside its peers.
 
-    python -m tests.bench.throughput [--jobs 2000] [--rounds 3] [--processes 2]
-
-Uses DATABASE_URL and REDIS_URL. Prints one JSON object; the ratio of the medians is what counts, and only within one
-run on one machine. Rows and log lines are all written; the servers' durability is theirs (`make bench` says it).
+In each round every contender's workers are started anew, on empty queues, in an order that rotates. A rate is jobs
+divided by the time from the first submitting call to the last job's end. A latency is one job on idle workers, from
+before the submitting call to the first line of the handler; the pauses between are random, so that no poller is met in
+step.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import json
-import os
-import statistics
+import random
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-import django
-import redis
+import psycopg
 
-ROOT = Path(__file__).resolve().parents[2]
-QUIET = ["--loglevel", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+from rauskuclaw.config import ROOT
+from tests.bench import stack
+from tests.bench.contenders import BARE_TABLE, CONTENDERS, PEERS, Running, environment
+from tests.bench.lab import Lab, peers_python
+from tests.bench.marks import Marks
+from tests.bench.stats import median, percentile
 
-
-@contextlib.contextmanager
-def worker(app: str, processes: int, *options: str) -> Iterator[None]:
-    """A Celery worker for the length of the block."""
-    path = os.pathsep.join([str(ROOT / "tests" / "plugin"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", *QUIET, *options]
-    environment = {**os.environ, "PYTHONPATH": path, "WORKER_CONCURRENCY": str(processes)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+PAUSE_SEC = (0.010, 0.040)
 
 
-def bare_round(count: int, broker: redis.Redis) -> float:
-    """Seconds from the first publish to an empty queue."""
-    from tests.bench.bare import noop
-
-    started = time.perf_counter()
-    for _ in range(count):
-        noop.delay()
-    while broker.llen("bare:bare") or broker.hlen("bare:unacked"):
-        time.sleep(0.002)
-    return time.perf_counter() - started
-
-
-def job_round(count: int) -> float:
-    """Seconds from the first submit to the last terminal state."""
-    from jobs.models import Job, Status
-    from jobs.submission import NewJob, submit_batch
-
-    tag = f"bench-{time.time_ns()}"
-    started = time.perf_counter()
-    for start in range(0, count, 500):
-        items = [NewJob(type="bench.noop", tags=(tag,)) for _ in range(min(500, count - start))]
-        submit_batch(items, created_by="bench")
-    # A cheap question, seldom asked: the poll must not be part of the load.
-    while Job.objects.filter(finished_at=None).exists():
-        time.sleep(0.05)
-    seconds = time.perf_counter() - started
-    assert Job.objects.filter(tags__contains=[tag], status=Status.SUCCEEDED).count() == count
-    return seconds
-
-
-def ready(condition: Any, timeout_sec: float = 60) -> None:
-    """Wait until `condition()`."""
-    deadline = time.monotonic() + timeout_sec
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the worker did not come up")
-        time.sleep(0.05)
-
-
-def main() -> None:
-    """Run both, alternating, and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
-    sys.path[:0] = [str(ROOT / "tests" / "plugin"), str(ROOT)]
-    django.setup()
-    from django.core.management import call_command
-
-    from jobs.models import Job, JobType, Node
-
-    call_command("migrate", verbosity=0)
-    JobType.objects.update_or_create(name="bench.noop", defaults={"handler": "test:noop"})
-    broker = redis.Redis.from_url(os.environ["REDIS_URL"])
-    rates: dict[str, list[float]] = {"bare_celery": [], "rauskuclaw": []}
-    ours = ("--pool", "prefork", "--concurrency", str(options.processes), "-Q", "job:default", "-n", "bench@%h")
-    bare = ("--pool", "prefork", "--concurrency", str(options.processes), "-Q", "bare", "-n", "bare@%h")
-    for _ in range(options.rounds):
-        Node.objects.all().delete()
-        with worker("tests.bench.bare", options.processes, *bare):
-            bare_round(50, broker)
-            rates["bare_celery"].append(options.jobs / bare_round(options.jobs, broker))
-        with worker("rauskuclaw", options.processes, *ours):
-            ready(Node.objects.exists)
-            job_round(50)
-            rates["rauskuclaw"].append(options.jobs / job_round(options.jobs))
-    medians = {name: round(statistics.median(values), 1) for name, values in rates.items()}
-    result = {
-        "what": "no-op jobs a second, submit to terminal",
-        "jobs": options.jobs,
-        "processes": options.processes,
-        "rates_per_sec": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
-        "median_per_sec": medians,
-        "ratio": round(medians["rauskuclaw"] / medians["bare_celery"], 3),
-        "finished_jobs_in_table": Job.objects.count(),
+def run(lab: Lab, *, quick: bool, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure. Returns rates and latencies, raw and as medians."""
+    rounds, jobs, singles = (1, 500, 50) if quick else (5, 5000, 300)
+    marks = Marks(lab.folder / "marks")
+    marks.path.chmod(0o666)
+    stack.prepare(lab)
+    _peers_databases(lab, marks)
+    rates: dict[str, list[float]] = defaultdict(list)
+    waits: dict[str, list[dict[str, float]]] = defaultdict(list)
+    names = list(only or CONTENDERS)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            lab.settle()
+            with CONTENDERS[name].running(lab, marks) as running:
+                for verb in ("bulk", "each"):
+                    if verb in running.submitter.verbs:
+                        rates[f"{name}/{verb}"].append(_rate(running, verb, jobs))
+                waits[name].append(_wait(running, marks, singles))
+            print(
+                f"  round {number + 1}: {name}",
+                {v: r[-1] for v, r in rates.items() if v.startswith(f"{name}/")},
+                waits[name][-1],
+            )
+    return {
+        "rounds": rounds,
+        "jobs": jobs,
+        "single_jobs": singles,
+        "contenders": {name: {"title": CONTENDERS[name].title, "setting": CONTENDERS[name].setting} for name in names},
+        "rates_per_sec": dict(rates),
+        "median_per_sec": {name: median(values) for name, values in rates.items()},
+        "start_ms": dict(waits),
+        "median_start_ms": {
+            name: {key: median([value[key] for value in values]) for key in values[0]} for name, values in waits.items()
+        },
     }
-    print(json.dumps(result))
 
 
-if __name__ == "__main__":
-    main()
+def _rate(running: Running, verb: str, jobs: int) -> float:
+    running.forget()
+    before, _ = running.submitter.tell(verb, jobs)
+    return round(jobs / (running.wait_done(jobs) - before) * 1e9, 1)
+
+
+def _wait(running: Running, marks: Marks, count: int) -> dict[str, float]:
+    """p50 and p99 in ms, from before and from after the submitting call. The latter is below 0 where the job starts
+    before the submitter has returned."""
+    luck = random.Random(7)
+    running.forget()
+    calls = []
+    for number in range(count):
+        calls.append(running.submitter.tell("one"))
+        marks.wait_for(number + 1)
+        time.sleep(luck.uniform(*PAUSE_SEC))
+    running.wait_done(count)
+    from_call = [(start - before) / 1e6 for (before, _), start in zip(calls, marks.moments(), strict=True)]
+    from_return = [(start - after) / 1e6 for (_, after), start in zip(calls, marks.moments(), strict=True)]
+    return {
+        "p50": round(percentile(from_call, 50), 3),
+        "p99": round(percentile(from_call, 99), 3),
+        "p50_after_return": round(percentile(from_return, 50), 3),
+        "p99_after_return": round(percentile(from_return, 99), 3),
+    }
+
+
+def _peers_databases(lab: Lab, marks: Marks) -> None:
+    with psycopg.connect(lab.fresh_database("bare")) as connection:
+        connection.execute(BARE_TABLE)
+    lab.fresh_database("procrastinate")
+    subprocess.run(
+        peers_python("-m", f"{PEERS}.procrastinate_submit", "schema"),
+        env=environment(lab, marks),
+        cwd=ROOT,
+        check=True,
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from jobs.handlers.base import Handler, JobContext, Needs
+from tests.bench.marks import mark
 
 
 class Empty(BaseModel):
@@ -24,6 +25,66 @@ class Noop(Handler[Empty, Empty]):
 
     def run(self, ctx: JobContext[Empty]) -> Empty:
         """Return at once."""
+        return Empty()
+
+
+class Mark(Handler[Empty, Empty]):
+    """A no-op that notes when it started, for the benchmarks."""
+
+    id = "test:mark"
+    Input = Empty
+    Output = Empty
+
+    def run(self, ctx: JobContext[Empty]) -> Empty:
+        """Leave a mark."""
+        mark()
+        return Empty()
+
+
+class TickerInput(BaseModel):
+    """lines: how many. interval_sec: from one to the next. go: the file whose appearance starts it."""
+
+    lines: int
+    interval_sec: float
+    go: str
+
+
+class Ticker(Handler[TickerInput, Empty]):
+    """Logs lines at a steady pace; each says when it was logged (monotonic ns)."""
+
+    id = "test:ticker"
+    Input = TickerInput
+    Output = Empty
+
+    def run(self, ctx: JobContext[TickerInput]) -> Empty:
+        """Wait for the sign, then log."""
+        while not Path(ctx.input.go).exists():
+            time.sleep(0.01)
+        due = time.monotonic()
+        for _ in range(ctx.input.lines):
+            time.sleep(max(0.0, due - time.monotonic()))
+            ctx.log(str(time.monotonic_ns()))
+            due += ctx.input.interval_sec
+        return Empty()
+
+
+class SleepInput(BaseModel):
+    """sleep_sec: how long."""
+
+    sleep_sec: float
+
+
+class Sleep(Handler[SleepInput, Empty]):
+    """Sleeps, with a line before it."""
+
+    id = "test:sleep"
+    Input = SleepInput
+    Output = Empty
+
+    def run(self, ctx: JobContext[SleepInput]) -> Empty:
+        """Sleep."""
+        ctx.log("sleeping")
+        time.sleep(ctx.input.sleep_sec)
         return Empty()
 
 

@@ -1,0 +1,103 @@
+"""DESIGN §5, row by row: the goal, what was measured, and whether that meets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+JOBS_RATIO, START_RATIO, POSTS_RATIO, LIVE_P99_MS = 0.5, 2.0, 0.5, 250.0
+RIVALS = ("procrastinate", "rq", "dramatiq")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One row of the table. met: None where it was not measured."""
+
+    what: str
+    wanted: str
+    measured: str
+    met: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """For the page."""
+        return "not measured" if self.met is None else "yes" if self.met else "**no**"
+
+
+def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
+    """Every goal, in the design's order, then those of the issue that are not in it."""
+    found = {name: whole["result"] for name, whole in results.items()}
+    return [
+        *_jobs(found.get("throughput")),
+        _posts(found.get("posts")),
+        *_live(found.get("live")),
+        _growth(found.get("growth")),
+        Goal("memory search, 100,000 rows, against bare SQL", "at least 0.8", "–", None),
+        Goal("50,000 schedules, 1,000 due each second", "every tick under 1 s", "–", None),
+    ]
+
+
+def _jobs(result: dict[str, Any] | None) -> list[Goal]:
+    what = "no-op jobs a second against bare Celery, Python API"
+    start = "start latency against bare Celery's, Python API"
+    rivals = "more jobs a second than Procrastinate, RQ and Dramatiq"
+    if result is None:
+        return [
+            Goal(what, f"at least {JOBS_RATIO}", "–", None),
+            Goal(start, f"at most {START_RATIO:g} ×", "–", None),
+            Goal(rivals, "all three", "–", None),
+        ]
+    rates, waits = result["median_per_sec"], result["median_start_ms"]
+    best = max(rates["rauskuclaw/bulk"], rates["rauskuclaw/each"])
+    ratio = best / rates["celery/each"]
+    p50, p99 = (waits["rauskuclaw"][key] / waits["celery"][key] for key in ("p50", "p99"))
+    theirs = {
+        name: max(rate for key, rate in rates.items() if key.startswith(f"{name}/"))
+        for name in RIVALS
+        if any(key.startswith(f"{name}/") for key in rates)
+    }
+    return [
+        Goal(what, f"at least {JOBS_RATIO}", f"{ratio:.2f}", ratio >= JOBS_RATIO),
+        Goal(
+            start, f"at most {START_RATIO:g} × (p50 and p99)",
+            f"p50 {p50:.2f} ×, p99 {p99:.2f} ×, from the submitting call",
+            max(p50, p99) <= START_RATIO,
+        ),
+        Goal(
+            rivals, "all three", ", ".join(f"{best / rate:.2f} × {name}" for name, rate in theirs.items()),
+            len(theirs) == len(RIVALS) and best > max(theirs.values()),
+        ),
+    ]  # fmt: skip
+
+
+def _posts(result: dict[str, Any] | None) -> Goal:
+    what, wanted = "`POST /v1/jobs` a second against a bare view with one INSERT", f"at least {POSTS_RATIO}"
+    if result is None:
+        return Goal(what, wanted, "–", None)
+    ratios = {name.split("/")[1]: ratio for name, ratio in result["ratio"].items() if name.startswith("rauskuclaw/")}
+    shown = ", ".join(f"{ratio:.2f} ({connections} connections)" for connections, ratio in ratios.items())
+    return Goal(what, wanted, shown, min(ratios.values()) >= POSTS_RATIO)
+
+
+def _live(result: dict[str, Any] | None) -> list[Goal]:
+    what, wanted = "live line, worker to subscriber, p99, 1,000 subscribers", f"at most {LIVE_P99_MS:.0f} ms"
+    lost = "live lines lost"
+    if result is None:
+        return [Goal(what, wanted, "–", None), Goal(lost, "0", "–", None)]
+    p99 = result["scenes"]["one_logged"]["median"]["p99_ms"]
+    written = result["scenes"]["one_written"]["median"]["p99_ms"]
+    total = sum(scene["lost"] for scene in result["scenes"].values())
+    received = sum(one["deliveries"] for scene in result["scenes"].values() for one in scene["rounds"])
+    return [
+        Goal(
+            what, wanted, f"{p99:.0f} ms from the handler's log(), {written:.0f} ms from the write", p99 <= LIVE_P99_MS
+        ),
+        Goal(lost, "0", f"{total} of {received:,}", total == 0),
+    ]
+
+
+def _growth(result: dict[str, Any] | None) -> Goal:
+    what, wanted = "no plan scans, whatever the number of finished jobs", "none"
+    if result is None:
+        return Goal(what, wanted, "–", None)
+    return Goal(what, wanted, f"{len(result['faults'])} at up to {result['sizes'][-1]:,} jobs", not result["faults"])

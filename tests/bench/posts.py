@@ -1,0 +1,107 @@
+"""`POST /v1/jobs` and `/v1/jobs/batch` beside bare Django views on the same web server, under 1, 16, 64 connections.
+
+No worker runs: this is what accepting costs. Two web processes are up at once and take turns, so that both see the same
+machine; only one is asked at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+
+from tests.bench import stack
+from tests.bench.contenders import BARE_TABLE, bare_web, wait_for_port
+from tests.bench.lab import Lab, free_port, own_python
+from tests.bench.loadgen import Load
+from tests.bench.stack import API_KEY, Stack
+from tests.bench.stats import median
+
+CONNECTIONS = (1, 16, 64)
+BATCH = 100
+JOB = {"type": "bench.mark", "input": {"title": "Nightly build", "tests": 412}, "tags": ["bench"]}
+BATCH_CONNECTIONS = (1, 16)
+
+
+def run(lab: Lab, *, quick: bool) -> dict[str, Any]:
+    """Measure. Rates are requests a second; for batches, jobs a second."""
+    rounds, seconds = (1, 2.0) if quick else (5, 5.0)
+    stack.prepare(lab)
+    with psycopg.connect(lab.fresh_database("bare")) as connection:
+        connection.execute(BARE_TABLE)
+    port = free_port()
+    env = stack.environment(lab, BARE_URL=lab.database_url("bare"))
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    with (
+        Stack.running(lab, only=("web",)) as ours,
+        lab.process("bare-web", bare_web(port), env),
+        lab.process("loadgen", own_python("-m", "tests.bench.loadgen"), env, pipes=True) as process,
+    ):
+        wait_for_port(port)
+        ours.make_type("bench.mark", "test:mark")
+        generator = Generator(process)
+        loads = _loads(ours.port, port)
+        for load in loads.values():
+            generator.send(replace(load, connections=16, seconds=1.0))
+            _empty(lab, ours)
+        for number in range(rounds):
+            for connections in CONNECTIONS:
+                names = [name for name in loads if "batch" not in name or connections in BATCH_CONNECTIONS]
+                for name in names if number % 2 else reversed(names):
+                    outcome = generator.send(replace(loads[name], connections=connections, seconds=seconds))
+                    found[f"{name}/{connections}"].append(outcome)
+                    _empty(lab, ours)
+                    print(f"  round {number + 1}: {name}, {connections} connections: {outcome['per_sec']:.0f} a second")
+    medians = {name: {key: median([one[key] for one in many]) for key in many[0]} for name, many in found.items()}
+    return {
+        "rounds": rounds, "seconds": seconds, "batch": BATCH, "outcomes": dict(found), "median": medians,
+        "ratio": {
+            f"{ours_}/{connections}": round(
+                medians[f"{ours_}/{connections}"]["per_sec"] / medians[f"{bare}/{connections}"]["per_sec"], 3
+            )
+            for ours_, bare in (("rauskuclaw", "bare"), ("rauskuclaw_batch", "bare_batch"))
+            for connections in (CONNECTIONS if ours_ == "rauskuclaw" else BATCH_CONNECTIONS)
+        },
+    }  # fmt: skip
+
+
+class Generator:
+    """The load generator's process."""
+
+    def __init__(self, process: Any) -> None:
+        self._in, self._out = process.stdin, process.stdout
+
+    def send(self, load: Load) -> dict[str, Any]:
+        """Send a load and wait for its outcome. Raises RuntimeError when anything was refused."""
+        self._in.write(load.as_line())
+        self._in.flush()
+        line = self._out.readline()
+        if not line:
+            raise RuntimeError("the load generator died")
+        outcome: dict[str, Any] = json.loads(line)
+        if outcome["refused"]:
+            raise RuntimeError(f"{load.path}: {outcome['refused']} of {outcome['requests']} requests were refused")
+        return outcome
+
+
+def _loads(ours: int, bare: int) -> dict[str, Load]:
+    one, many = json.dumps(JOB), json.dumps({"jobs": [JOB] * BATCH})
+    key = {"x-api-key": API_KEY}
+    return {
+        "bare": Load(bare, "/rows", one),
+        "rauskuclaw": Load(ours, "/v1/jobs", one, key),
+        "bare_batch": Load(bare, "/rows/batch", many),
+        "rauskuclaw_batch": Load(ours, "/v1/jobs/batch", many, key),
+    }
+
+
+def _empty(lab: Lab, ours: Stack) -> None:
+    """Every load meets empty tables and an empty window."""
+    ours.clear_jobs(check=False)
+    with psycopg.connect(lab.database_url("bare"), autocommit=True) as connection:
+        connection.execute("TRUNCATE bare_row")
+    with lab.redis() as client:
+        client.flushall()

@@ -1,0 +1,57 @@
+"""No statement of a job's life or of a list may cost more because there are more finished jobs."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+
+from jobs.models import Job
+from tests.bench import history
+from tests.bench.plans import captured
+from tests.bench.uses import Uses
+
+FINISHED = 20_000
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def finished() -> None:
+    there = connection.settings_dict
+    account = f"{quote(there['USER'])}:{quote(there['PASSWORD'])}"
+    history.load(f"postgresql://{account}@{there['HOST']}:{there['PORT']}/{there['NAME']}", FINISHED)
+
+
+def test_no_plan_scans_a_big_table_or_reads_without_bound(finished: None) -> None:
+    faults: dict[tuple[str, str], list[str]] = {}
+
+    for name, use in Uses(repeats=2).all().items():
+        with captured(as_if_large=True) as plans:
+            use()
+        assert plans, name
+        faults |= {(name, plan.statement): plan.faults() for plan in plans if plan.faults()}
+
+    assert faults == {}
+
+
+def test_a_scan_and_an_unbounded_sort_are_caught(finished: None) -> None:
+    with captured() as plans:
+        list(Job.objects.filter(error__code="nowhere").order_by()[:1])
+        list(Job.objects.filter(queue__gte="").order_by("updated_at")[:1])
+
+    scan, sort = (plan.faults() for plan in plans)
+    assert "Seq Scan on jobs_job" in scan
+    assert any("reads" in fault for fault in sort)
+
+
+def test_the_plan_of_a_prepared_statement_is_taken_without_running_it_twice(finished: None) -> None:
+    uses = Uses(repeats=1).all()
+    before = Job.objects.count()
+
+    with captured() as plans:
+        uses["create"]()
+
+    assert Job.objects.count() == before + 1
+    assert any(plan.statement.startswith("WITH incoming") for plan in plans)
