@@ -190,6 +190,8 @@ def cancel(job_id: uuid.UUID, *, by: str) -> Job:
     """
     error = dumps(error_json("the job was cancelled", code=errors.JOB_CANCELLED.name))
     with transaction.atomic():
+        # The lock in a statement of its own: the next one's snapshot then sees the attempt of a claim that was first.
+        Job.objects.select_for_update().filter(pk=job_id).values_list("pk").first()
         ended = jobs("cancel", {"id": job_id, "by": by, "error": error})
         if ended and ended[0].has_dependants:
             _settle_dependants(job_id, Status.CANCELLED)

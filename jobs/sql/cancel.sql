@@ -1,6 +1,7 @@
 -- queued | running → cancelled, with log line, attempt row and callback. A running job's worker is told at commit
 -- (NOTIFY, which needs no Redis). No row: the job does not exist or has ended.
--- Locks: the job's row.
+-- Locks: the job's row, which the caller has locked in an EARLIER statement: a claim that commits while this one waits
+-- for the lock would otherwise leave an attempt that this statement's snapshot does not see, and that runs for ever.
 WITH was AS (
     SELECT id, status, fence FROM jobs_job WHERE id = %(id)s::uuid AND status IN ('queued', 'running') FOR UPDATE
 ),

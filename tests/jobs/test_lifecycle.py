@@ -18,6 +18,7 @@ from jobs.models import TERMINAL, Attempt, CallbackDelivery, Job, JobLog, Outcom
 from jobs.storable import log_line
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
+from tests.running import wait_until
 
 Make = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -113,6 +114,32 @@ def test_cancel_racing_succeed_ends_in_exactly_one_state(round_: int, claimed: C
 
     assert outcomes == [Job.objects.get(pk=held.id).status]
     assert CallbackDelivery.objects.filter(job_id=held.id).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancel_that_waited_for_a_claim_ends_the_claimed_attempt(make_job: Make) -> None:
+    job = make_job()
+    Job.objects.filter(pk=job.pk).update(published_at=job.created_at)
+
+    def stop() -> None:
+        lifecycle.cancel(job.id, by="test")
+        connection.close()
+
+    canceller = threading.Thread(target=stop)
+    with transaction.atomic():
+        lifecycle.claim(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30)
+        canceller.start()
+        wait_until(somebody_waits_for_a_lock, what="the cancel to wait for the claim")
+    canceller.join()
+
+    assert Job.objects.get(pk=job.pk).status == Status.CANCELLED
+    assert Attempt.objects.get(job=job).outcome == Outcome.CANCELLED
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
 
 
 def test_a_late_worker_cannot_finish_a_rescued_job(claimed: Claimed) -> None:
