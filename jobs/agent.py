@@ -31,6 +31,7 @@ from jobs.slots import Held, Slots, Why
 from jobs.sql import rows
 from rauskuclaw import __version__, errors, redis
 from rauskuclaw.config import load
+from rauskuclaw.wire import job_queue, redis_keys
 
 logger = logging.getLogger("jobs.agent")
 
@@ -253,12 +254,19 @@ class Agent(threading.Thread):
             item for item in held if str(item.job_id) not in renewed and time.monotonic() - item.since > YOUNG_SEC
         )
         if row["stuck"] and not held and time.monotonic() - self._last_taken > STUCK_AFTER_SEC:
-            self._restart_if_redis_lives(row["stuck"])
+            self._restart_if_messages_wait(row["stuck"])
 
-    def _restart_if_redis_lives(self, waiting: int) -> None:
-        """A worker that idles beside work in a Redis that answers has lost its subscription: a new process has one."""
+    def _restart_if_messages_wait(self, waiting: int) -> None:
+        """A worker that idles beside messages in Redis has lost its subscription: a new process has one.
+
+        Jobs whose messages Redis has lost are the reconciler's to publish again; a new worker would not find them.
+        """
         try:
-            redis.client().ping()
+            with redis.client().pipeline(transaction=False) as pipe:
+                for key in (key for queue in self._queues for key in redis_keys(job_queue(queue))):
+                    pipe.llen(key)
+                if not any(pipe.execute()):
+                    return
         except redis.REDIS_ERRORS:
             return
         logger.error("%d jobs have waited over %.0f s for this idle worker: restarting it", waiting, STUCK_AFTER_SEC)
