@@ -31,7 +31,7 @@ NODE_TTL_SEC = 15.0
 CHAIN_SEC = 1.0
 """So long after a message came its process may start further messages' jobs; Celery's limits strike as much later."""
 MAX_QUEUED_RINGS = 100
-"""Callback wake-ups that may wait in Redis; each one delivers all that is due, so more would say nothing new."""
+"""Messages of the heartbeat that may wait in Redis; each one does all that is due, so more would say nothing new."""
 
 
 def window_params() -> dict[str, Any]:
@@ -124,15 +124,20 @@ def _keys(queues: tuple[str, ...]) -> list[str]:
 
 def ring_callbacks() -> None:
     """Wake the system worker to deliver callbacks now instead of at beat's next tick."""
+    ring(TASK_DELIVER_CALLBACKS)
+
+
+def ring(task: str) -> None:
+    """Have a system worker run a task of the heartbeat. Rings that nobody takes do not pile up."""
     key = redis_key(SYSTEM_QUEUE, 0)
-    message = _message(TASK_DELIVER_CALLBACKS, str(uuid.uuid4()), {}, queue=SYSTEM_QUEUE)
+    message = _message(task, str(uuid.uuid4()), {}, queue=SYSTEM_QUEUE)
     try:
         with redis.client().pipeline(transaction=False) as pipe:
             pipe.lpush(key, message)
             pipe.ltrim(key, -MAX_QUEUED_RINGS, -1)
             pipe.execute()
     except redis.REDIS_ERRORS:
-        logger.debug("callback wake-up not sent; beat's next tick delivers")
+        logger.debug("%s was not rung; beat's next tick does", task)
 
 
 def message_id(job_id: uuid.UUID | str, fence: int) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import Value
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from jobs import dispatch, lifecycle, nodes
 from jobs.models import BEAT_NODE, IdempotencyKey, Job, Node, Status
@@ -45,7 +45,7 @@ def reconcile() -> Report:
 
 def note_beat() -> None:
     """Note that beat rang and this process, a system worker, heard it. One row, however many beats there are."""
-    heard_by = nodes.this_process() | {"version": __version__, "seen_at": timezone.now()}
+    heard_by = nodes.this_process() | {"version": __version__, "seen_at": Now()}
     row = Node(id=BEAT_NODE, kind=Node.Kind.BEAT, name="beat", **heard_by)
     Node.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=list(heard_by))
 
@@ -93,7 +93,7 @@ def _message_ids_in_redis(queue: str) -> set[str]:
 
 
 def prune() -> dict[str, int]:
-    """Delete expired idempotency keys and nodes that have been silent for a day."""
-    keys, _ = IdempotencyKey.objects.filter(expires_at__lt=timezone.now()).delete()
-    silent, _ = Node.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
+    """Delete expired idempotency keys and nodes that have been silent for a day, both by Postgres' clock."""
+    keys, _ = IdempotencyKey.objects.filter(expires_at__lt=Now()).delete()
+    silent, _ = Node.objects.filter(seen_at__lt=Now() - Value(timedelta(days=1))).delete()
     return {"idempotency_keys": keys, "nodes": silent}
