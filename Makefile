@@ -13,7 +13,7 @@ RUN  := $(VENV)/.installed
 DEV  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench format lock clean
+.PHONY: help up test chaos check bench format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ up: $(RUN) ## run everything here: Postgres, Redis, web, workers, beat; Ctrl-C s
 
 test: $(DEV) ## run all tests, on servers of their own; ARGS="tests/stack -k lock" narrows them
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+JOBS ?= 10000
+
+chaos: $(DEV) ## run JOBS=10000 jobs while everything is killed, prove that none was lost; SEED=N repeats a run
+	@exec $(BIN)/python -m tests.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) --report docs
 
 check: $(DEV) ## lint, formats, types, import rules, migrations and generated docs in step
 	@$(BIN)/ruff check .

@@ -37,6 +37,9 @@ def wait_until(condition: Callable[[], Any], *, what: str, timeout_sec: float = 
 class RunningStack:
     """The stack, seen from outside: its HTTP API, its processes, its folder."""
 
+    module = "rauskuclaw.stack"
+    """What is run."""
+
     def __init__(self, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rauskuclaw-stack-"))
         self.folder.chmod(0o711)
@@ -54,7 +57,7 @@ class RunningStack:
     def start(self) -> None:
         """Start it and wait until it says it is ready."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rauskuclaw.stack"], cwd=ROOT, env=self._environment, stdout=self._log,
+            [sys.executable, "-m", self.module], cwd=ROOT, env=self._environment, stdout=self._log,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         wait_until(lambda: "ready: " in self.log or self.process.poll() is not None, what="the stack", timeout_sec=100)
@@ -76,13 +79,16 @@ class RunningStack:
         return (self.folder / "log").read_text("utf-8", "replace")
 
     def pid_of(self, service: str) -> int:
-        """The process of a service now."""
+        """The process of a service now. Raises ProcessLookupError between its death and its restart."""
         services = json.loads((self.var / "stack.json").read_text("utf-8"))["services"]
-        return int(next(record["pid"] for record in services if record["name"] == service))
+        pid = next(record["pid"] for record in services if record["name"] == service)
+        if pid is None:
+            raise ProcessLookupError(f"{service} is down")
+        return int(pid)
 
-    def pool_pids(self) -> list[int]:
-        """The pool processes of the job worker."""
-        return [child.pid for child in psutil.Process(self.pid_of("worker")).children()]
+    def pool_pids(self, worker: str = "worker") -> list[int]:
+        """The pool processes of a job worker."""
+        return [child.pid for child in psutil.Process(self.pid_of(worker)).children()]
 
     def address(self, name: str) -> str:
         """DATABASE_URL or REDIS_URL of the running servers."""

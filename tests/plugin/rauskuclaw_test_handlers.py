@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from jobs.handlers.base import Handler, JobContext, Needs
+from jobs.handlers.base import Handler, JobContext, Needs, Retry
 from tests.bench.marks import mark
 
 
@@ -127,6 +127,61 @@ class Stubborn(Handler[Empty, Empty]):
                 time.sleep(60)
             except BaseException as error:
                 ctx.log(f"ignoring {type(error).__name__}")
+
+
+class ChaosInput(BaseModel):
+    """What a job of the chaos run does, in this order; `depends_on` is for the server alone."""
+
+    ledger: str
+    lines: int = 0
+    """Log lines it writes, evenly over its sleep."""
+    sleep_sec: float = 0.0
+    fail_first: int = 0
+    """So many attempts fail, by their ordinal."""
+    children: int = 0
+    """Processes it starts, in sessions of their own, and leaves behind."""
+    child_mark: str = "86400"
+    """Their command is `sleep` and this."""
+    stubborn: bool = False
+    """Ignores every interrupt: only the hard limit ends it."""
+    depends_on: list[str] = []
+
+
+class ChaosOutput(BaseModel):
+    """attempt: which one made this result."""
+
+    attempt: int
+
+
+class Chaos(Handler[ChaosInput, ChaosOutput]):
+    """Every kind of job that the chaos run submits, with its steps noted outside the database."""
+
+    id = "test:chaos"
+    Input = ChaosInput
+    Output = ChaosOutput
+    needs = Needs(files=True, shell=True)
+
+    def run(self, ctx: JobContext[ChaosInput]) -> ChaosOutput:
+        """Note the start, do what the input says, note the end."""
+        wanted = ctx.input
+        _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} start")
+        for _ in range(wanted.children):
+            os.posix_spawn("/bin/sleep", ["sleep", wanted.child_mark], {}, setsid=True)
+        while wanted.stubborn:
+            try:
+                time.sleep(60)
+            except BaseException as error:
+                ctx.log(f"ignoring {type(error).__name__}")
+        for number in range(wanted.lines):
+            time.sleep(wanted.sleep_sec / wanted.lines)
+            ctx.log(f"line {number}")
+            ctx.progress(number / wanted.lines)
+        if not wanted.lines:
+            time.sleep(wanted.sleep_sec)
+        if ctx.attempt <= wanted.fail_first:
+            raise Retry(f"attempt {ctx.attempt} was told to fail")
+        _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} end")
+        return ChaosOutput(attempt=ctx.attempt)
 
 
 def _append(path: str, line: str) -> None:

@@ -1,0 +1,157 @@
+"""Everything the checker judges: what clients saw, what Postgres holds, what handlers noted outside it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import psycopg
+
+from tests.chaos.history import Event
+
+
+class JobRow(NamedTuple):
+    """A job as Postgres holds it. finished_at: Unix seconds."""
+
+    id: str
+    plan: int
+    status: str
+    attempts: int
+    max_attempts: int
+    fence: int
+    calls_back: bool
+    result_attempt: int | None
+    error_code: str | None
+    finished_at: float | None
+
+
+class AttemptRow(NamedTuple):
+    """An attempt. Times in Unix seconds."""
+
+    job: str
+    number: int
+    outcome: str
+    started_at: float
+    ended_at: float | None
+
+
+class LogRow(NamedTuple):
+    """A log line and the transaction that wrote it."""
+
+    job: str
+    id: int
+    message: str
+    xid: int
+
+
+class Transition(NamedTuple):
+    """A change of a status, noted by a trigger. old: None at creation."""
+
+    job: str
+    old: str | None
+    new: str
+    fence: int
+    xid: int
+
+
+class DeliveryRow(NamedTuple):
+    """A callback in the outbox."""
+
+    job: str
+    state: str
+
+
+class Step(NamedTuple):
+    """A line of the ledger, which handlers write."""
+
+    job: str
+    attempt: int
+    step: str
+
+
+class Dependency(NamedTuple):
+    """`job` waits for `on`."""
+
+    job: str
+    on: str
+
+
+@dataclass
+class Evidence:
+    """One run. Lists are in the order in which things happened."""
+
+    history: list[Event]
+    jobs: list[JobRow]
+    attempts: list[AttemptRow]
+    logs: list[LogRow]
+    transitions: list[Transition]
+    deliveries: list[DeliveryRow]
+    dependencies: list[Dependency]
+    ledger: list[Step]
+    survivors: list[str] = field(default_factory=list)
+    """Processes of jobs that live on although every job has ended."""
+    last_fault_at: float = 0.0
+    bound_sec: float = 0.0
+    """All jobs must have ended so long after the last fault."""
+
+    @cached_property
+    def job(self) -> dict[str, JobRow]:
+        """By id."""
+        return {job.id: job for job in self.jobs}
+
+    @cached_property
+    def accepted(self) -> set[str]:
+        """Ids that a client was given."""
+        return {event["job"] for event in self.history if event["what"] == "submit" and event["job"]}
+
+    def events(self, what: str) -> list[Event]:
+        """The history's events of one kind."""
+        return [event for event in self.history if event["what"] == what]
+
+
+def by_job(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """Rows of any kind by their job, in order."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row.job].append(row)
+    return found
+
+
+def read_rows(database: psycopg.Connection[Any]) -> dict[str, list[Any]]:
+    """What Postgres holds, as keyword arguments of Evidence."""
+    return {
+        name: [row_type(*row) for row in database.execute(query).fetchall()]
+        for name, (row_type, query) in _QUERIES.items()
+    }
+
+
+def read_ledger(text: str) -> list[Step]:
+    """The ledger's lines."""
+    return [Step(job, int(attempt), step) for job, attempt, step in map(str.split, text.splitlines())]
+
+
+_QUERIES: dict[str, tuple[Any, str]] = {
+    "jobs": (
+        JobRow,
+        """
+        SELECT id::text, substr(tags[1], 2)::int, status, attempts, max_attempts, fence, callback_url IS NOT NULL,
+               (result ->> 'attempt')::int, error ->> 'code', EXTRACT(EPOCH FROM finished_at)::float8
+        FROM jobs_job ORDER BY created_at
+        """,
+    ),
+    "attempts": (
+        AttemptRow,
+        """
+        SELECT job_id::text, number, outcome, EXTRACT(EPOCH FROM started_at)::float8,
+               EXTRACT(EPOCH FROM ended_at)::float8
+        FROM jobs_attempt ORDER BY job_id, number
+        """,
+    ),
+    "logs": (LogRow, "SELECT job_id::text, id, message, xmin::text::bigint FROM jobs_joblog ORDER BY id"),
+    "transitions": (Transition, "SELECT job_id::text, old, new, fence, xid FROM chaos_transition ORDER BY id"),
+    "deliveries": (DeliveryRow, "SELECT job_id::text, state FROM jobs_callbackdelivery ORDER BY id"),
+    "dependencies": (Dependency, "SELECT job_id::text, depends_on_id::text FROM jobs_jobdependency ORDER BY id"),
+}

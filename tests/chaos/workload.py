@@ -1,0 +1,154 @@
+"""The clients: they submit, race, cancel and ask over HTTP, on whichever web process answers, and note what they hear.
+
+A request without an answer (a broken connection, a timeout, a 5xx) may have been done or not. It is repeated where
+repeating is safe: with an Idempotency-Key, for a cancel, for a GET. Otherwise it stays unknown, and the checker knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import httpx
+
+from tests.chaos.cluster import JOB_TYPE
+from tests.chaos.history import History
+from tests.chaos.plan import Plan, PlannedJob
+from tests.chaos.streams import Follower
+
+PATIENCE_SEC = 120.0
+"""A client that may repeat its request gives up after so long."""
+LOOKS_PER_SEC = 10.0
+"""GETs of random jobs while the run lasts."""
+
+
+class Workload:
+    """All clients of one run. `accepted`: plan number → id, of every job that a client was given."""
+
+    def __init__(
+        self, plan: Plan, history: History, *, bases: list[str], headers: dict[str, str], ledger: str, callback_url: str
+    ) -> None:
+        self.accepted: dict[int, str] = {}
+        self._plan, self._history = plan, history
+        self._bases, self._headers = bases, headers
+        self._ledger, self._callback_url = ledger, callback_url
+        self._dice = random.Random(plan.seed)
+        self._submitted = {job.number: asyncio.Event() for job in plan.jobs}
+        # A connection for each request: a pool would make one client wait for another's broken connection.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._http = httpx.AsyncClient(headers=headers, timeout=10, trust_env=False, limits=limits)
+
+    async def run(self) -> None:
+        """Submit every job at its time, and do with it what is planned. Followers go on until their job has ended."""
+        started = asyncio.get_running_loop().time()
+        looking = asyncio.create_task(self._look_around())
+        async with asyncio.TaskGroup() as clients:
+            for job in self._plan.jobs:
+                await asyncio.sleep(max(0.0, started + job.at_sec - asyncio.get_running_loop().time()))
+                clients.create_task(self._life(job, clients))
+        looking.cancel()
+
+    async def look_at_all(self) -> None:
+        """GET every accepted job once more."""
+        at_once = asyncio.Semaphore(16)
+
+        async def look(job_id: str) -> None:
+            async with at_once:
+                await self._patiently(self._get, job_id, "final")
+
+        await asyncio.gather(*(look(job_id) for job_id in self.accepted.values()))
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._http.aclose()
+
+    async def _life(self, job: PlannedJob, clients: asyncio.TaskGroup) -> None:
+        body = await self._body(job)
+        answers = await asyncio.gather(*(self._submit(job, body) for _ in range(job.racers)))
+        job_id = next((answer for answer in answers if answer), None)
+        if job_id is not None:
+            self.accepted[job.number] = job_id
+        self._submitted[job.number].set()
+        if job_id is None:
+            return
+        if job.followed is not None:
+            dice = random.Random(f"{self._plan.seed}/follow/{job.number}")
+            follower = Follower(
+                job_id, job.followed, self._bases, self._headers, self._history, dice, patience_sec=PATIENCE_SEC
+            )
+            clients.create_task(follower.run())
+        if job.cancel_after_sec is not None:
+            await asyncio.sleep(job.cancel_after_sec)
+            await self._patiently(self._cancel, job_id, "cancel")
+
+    async def _body(self, job: PlannedJob) -> dict[str, Any]:
+        for number in job.after:
+            await self._submitted[number].wait()
+        needed = [self.accepted[number] for number in job.after if number in self.accepted]
+        input_ = {"ledger": self._ledger, **job.input, "child_mark": f"86400.{self._plan.seed}"}
+        return {
+            "type": JOB_TYPE,
+            "input": input_ | ({"depends_on": needed} if needed else {}),
+            "max_attempts": job.max_attempts,
+            "timeout_sec": job.timeout_sec,
+            "priority": self._dice.randint(0, 10),
+            "tags": [f"p{job.number}"],
+        } | ({"callback_url": self._callback_url} if job.calls_back else {})
+
+    async def _submit(self, job: PlannedJob, body: dict[str, Any]) -> str | None:
+        give_up_at = self._history.now() + PATIENCE_SEC
+        headers = {"Idempotency-Key": job.key} if job.key else {}
+        while True:
+            began = self._history.now()
+            answer = await self._ask("POST", "/v1/jobs", json=body, headers=headers)
+            code = answer.status_code if answer is not None else None
+            job_id = answer.json()["job"]["id"] if answer is not None and answer.is_success else None
+            self._history.add("submit", began=began, plan=job.number, key=job.key, job=job_id, code=code)
+            unknown = code is None or code >= 500
+            if not unknown or job.key is None or self._history.now() > give_up_at:
+                return job_id
+            await asyncio.sleep(self._dice.uniform(0.1, 1.0))
+
+    async def _cancel(self, job_id: str, by: str) -> bool:
+        return await self._see("POST", f"/v1/jobs/{job_id}/cancel", job_id, by)
+
+    async def _get(self, job_id: str, by: str) -> bool:
+        return await self._see("GET", f"/v1/jobs/{job_id}", job_id, by)
+
+    async def _see(self, method: str, path: str, job_id: str, by: str) -> bool:
+        """Note the state that an answer shows. Whether there was an answer: a 409 is one too."""
+        began = self._history.now()
+        answer = await self._ask(method, path)
+        if answer is None or answer.status_code >= 500:
+            return False
+        if answer.is_success:
+            self._history.add(
+                "seen", began=began, job=job_id, status=answer.json()["job"]["status"], by=by, code=answer.status_code
+            )
+        elif answer.status_code != 409:
+            self._history.add("seen", began=began, job=job_id, status="absent", by=by, code=answer.status_code)
+        return True
+
+    async def _patiently(self, ask: Any, job_id: str, by: str) -> None:
+        give_up_at = self._history.now() + PATIENCE_SEC
+        while not await ask(job_id, by) and self._history.now() < give_up_at:
+            await asyncio.sleep(self._dice.uniform(0.1, 1.0))
+
+    async def _look_around(self) -> None:
+        asking: set[asyncio.Task[bool]] = set()
+        while True:
+            await asyncio.sleep(1 / LOOKS_PER_SEC)
+            if self.accepted:
+                # Mostly young ones: they change.
+                number = max(self.accepted) - int(self._dice.expovariate(1 / 100))
+                if number in self.accepted:
+                    task = asyncio.create_task(self._get(self.accepted[number], "get"))
+                    asking.add(task)
+                    task.add_done_callback(asking.discard)
+
+    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response | None:
+        try:
+            return await self._http.request(method, self._dice.choice(self._bases) + path, **request)
+        except httpx.TransportError:
+            return None
