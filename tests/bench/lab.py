@@ -56,8 +56,8 @@ class Lab:
         self.postgres = Postgres(self.folder, durable=durable)
         self.valkey = Valkey(self.folder, durable=durable)
         self.redis_url = self.valkey.url
+        self.process_of: dict[str, subprocess.Popen[bytes]] = {}
         self._running: list[subprocess.Popen[bytes]] = []
-        self._logs = 0
 
     def __enter__(self) -> Self:
         try:
@@ -121,6 +121,7 @@ class Lab:
             else:
                 process = spawn(argv, env=env, stdout=log.fileno(), cwd=ROOT, **options)
         self._running.append(process)
+        self.process_of[name] = process
         return process
 
     def end(self, process: subprocess.Popen[bytes], *, patience_sec: float = 30.0) -> None:

@@ -144,6 +144,7 @@ def _posts(result: dict[str, Any], folder: Path) -> str:
                 f"{median[f'{bare}/{count}']['per_sec'] * factor:,.0f}", f"{ratio[f'{ours}/{count}']:.2f}",
                 f"{median[f'{ours}/{count}']['p50_ms']:.1f} / {median[f'{ours}/{count}']['p99_ms']:.1f}",
                 f"{median[f'{bare}/{count}']['p50_ms']:.1f} / {median[f'{bare}/{count}']['p99_ms']:.1f}",
+                *(f"{median[f'{n}/{count}']['web_cpu_ms']:.2f} + {median[f'{n}/{count}']['postgres_cpu_ms']:.2f}" for n in (ours, bare)),
             )
             for count in connections
         ]  # fmt: skip
@@ -158,7 +159,16 @@ def _posts(result: dict[str, Any], folder: Path) -> str:
         folder, "posts-per-second",
         charts.bars("Requests a second", bars, unit="more is better", ours=[name for name in bars if "POST" in name]),
     )  # fmt: skip
-    head = ("connections", "RauskuClaw", "bare view", "ratio", "p50 / p99 ms", "bare p50 / p99 ms")
+    head = (
+        "connections",
+        "RauskuClaw",
+        "bare view",
+        "ratio",
+        "p50 / p99 ms",
+        "bare p50 / p99 ms",
+        "CPU ms a request, web + Postgres",
+        "bare",
+    )
     return f"""## Accepting jobs over HTTP
 
 `POST /v1/jobs` beside a bare Django view that does one INSERT: no authentication, no validation, no middleware. Both are

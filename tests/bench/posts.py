@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import psycopg
 
 from tests.bench import stack
@@ -37,7 +38,7 @@ def run(lab: Lab, *, quick: bool) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with (
         Stack.running(lab, only=("web",)) as ours,
-        lab.process("bare-web", bare_web(port), env),
+        lab.process("bare-web", bare_web(port), env) as bare,
         lab.process("loadgen", own_python("-m", "tests.bench.loadgen"), env, pipes=True) as process,
     ):
         wait_for_port(port)
@@ -51,7 +52,11 @@ def run(lab: Lab, *, quick: bool) -> dict[str, Any]:
             for connections in CONNECTIONS:
                 names = [name for name in loads if "batch" not in name or connections in BATCH_CONNECTIONS]
                 for name in names if number % 2 else reversed(names):
+                    web = ours.processes["web"] if name.startswith("rauskuclaw") else bare
+                    meters = {"web": _Meter(web.pid), "postgres": _Meter(lab.process_of["postgres"].pid)}
                     outcome = generator.send(replace(loads[name], connections=connections, seconds=seconds))
+                    for part, meter in meters.items():
+                        outcome[f"{part}_cpu_ms"] = round(meter.seconds() * 1000 / outcome["requests"], 3)
                     found[f"{name}/{connections}"].append(outcome)
                     _empty(lab, ours)
                     print(f"  round {number + 1}: {name}, {connections} connections: {outcome['per_sec']:.0f} a second")
@@ -66,6 +71,25 @@ def run(lab: Lab, *, quick: bool) -> dict[str, Any]:
             for connections in (CONNECTIONS if ours_ == "rauskuclaw" else BATCH_CONNECTIONS)
         },
     }  # fmt: skip
+
+
+class _Meter:
+    """CPU time of a process and its children: what a request costs, however busy the machine is besides."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._before = self._used()
+
+    def seconds(self) -> float:
+        """Used since this was made."""
+        return self._used() - self._before
+
+    def _used(self) -> float:
+        family = [self._process, *self._process.children()]
+        times = [member.cpu_times() for member in family]
+        # What children used that have ended is in their parent's account.
+        ended = self._process.cpu_times()
+        return sum(one.user + one.system for one in times) + ended.children_user + ended.children_system
 
 
 class Generator:
