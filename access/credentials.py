@@ -17,9 +17,11 @@ from __future__ import annotations
 import hmac
 import time
 from datetime import timedelta
+from functools import lru_cache
 from typing import cast
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import Q
 from django.utils import timezone
@@ -103,8 +105,13 @@ def forget_stored_keys() -> None:
     _cache.clear()
 
 
+@lru_cache(maxsize=256)
+def _fingerprint(key: str, secret_key: str) -> str:
+    return salted_hmac("access.reference", key, secret=secret_key, algorithm="sha256").hexdigest()
+
+
 def _configured(entry: ApiKeyEntry) -> Principal:
-    fingerprint = salted_hmac("access.reference", entry.key.get_secret_value(), algorithm="sha256").hexdigest()
+    fingerprint = _fingerprint(entry.key.get_secret_value(), settings.SECRET_KEY)
     return Principal(
         name=entry.name,
         role=entry.role,

@@ -156,6 +156,7 @@ REST_FRAMEWORK = {
         "rauskuclaw.api.renderers.CompactJSONRenderer",
         "rauskuclaw.api.renderers.BrowsableRenderer",
     ],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rauskuclaw.api.negotiation.Negotiation",
     "DEFAULT_THROTTLE_CLASSES": ["rauskuclaw.api.throttling.PrincipalRateThrottle"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "rauskuclaw.api.errors.exception_handler",
