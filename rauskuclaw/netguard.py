@@ -4,6 +4,8 @@ A name is resolved here, EVERY address of the answer is checked, and the connect
 name that changes its answer (DNS rebinding) gains nothing. TLS and the Host header still see the name. No redirect is
 followed unless the caller permits the next URL, no proxy or credential is taken from the environment, and one time
 limit covers everything a client does, name resolution and slow drips included.
+
+`netguard_async` is the same for coroutines, and shares what judges here.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ Resolver = Callable[[str], Sequence[str]]
 """A host name → its addresses as text, in the order to try them. Raises OSError when there are none."""
 
 USER_AGENT = "rauskuclaw"
+HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "identity", "connection": "close"}
+"""Sent with every request. A client is for one errand: nothing is kept open after it."""
 
 
 def guarded_client(
@@ -60,13 +64,13 @@ def guarded_client(
     resolve: asks another resolver than the system's.
     Raises, when used: BlockedUrl; httpx.TransportError. Bodies come undecoded; read them with `read_capped`.
     """
-    backend = _Backend(private_hosts, resolve or system_resolver, _Deadline(timeout_sec))
+    backend = _Backend(private_hosts, resolve or system_resolver, Deadline(timeout_sec))
     return httpx.Client(
         transport=_Transport(backend, private_hosts),
         timeout=timeout_sec,
         trust_env=False,
         follow_redirects=False,
-        headers={"user-agent": USER_AGENT, "accept-encoding": "identity", "connection": "close"},
+        headers=HEADERS,
     )
 
 
@@ -92,10 +96,15 @@ def open_url(
                 return
             if not hops_left:
                 raise httpx.TooManyRedirects(f"more than {max_redirects} redirects", request=response.request)
-            try:
-                url = str(target.url.join(response.headers["location"]))
-            except httpx.InvalidURL:
-                raise BlockedUrl("the answer redirects to a malformed URL") from None
+            url = next_url(target, response)
+
+
+def next_url(target: ParsedUrl, response: httpx.Response) -> str:
+    """Where a redirect leads, not judged yet. Raises BlockedUrl."""
+    try:
+        return str(target.url.join(response.headers["location"]))
+    except httpx.InvalidURL:
+        raise BlockedUrl("the answer redirects to a malformed URL") from None
 
 
 def read_capped(response: httpx.Response, *, max_bytes: int) -> tuple[bytes, bool]:
@@ -103,20 +112,35 @@ def read_capped(response: httpx.Response, *, max_bytes: int) -> tuple[bytes, boo
 
     Never holds more than that and one network chunk, whatever the server sends. Raises httpx.DecodingError.
     """
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-        raise httpx.DecodingError(f"the body has the content-encoding {encoding[:40]!r}, which was not asked for")
-    unzip = None if encoding in {"", "identity"} else zlib.decompressobj(wbits=47)
-    kept = bytearray()
+    body = CappedBody(response, max_bytes)
     for chunk in response.iter_raw():
-        room = max_bytes + 1 - len(kept)
+        if body.add(chunk):
+            break
+    return body.read()
+
+
+class CappedBody:
+    """A body on its way in, unzipped, of which no more than `max_bytes` are kept."""
+
+    def __init__(self, response: httpx.Response, max_bytes: int) -> None:
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
+            raise httpx.DecodingError(f"the body has the content-encoding {encoding[:40]!r}, which was not asked for")
+        self._unzip = None if encoding in {"", "identity"} else zlib.decompressobj(wbits=47)
+        self._max_bytes, self._kept = max_bytes, bytearray()
+
+    def add(self, chunk: bytes) -> bool:
+        """Take the next chunk. Whether there is more than is kept, so that the rest need not be read."""
+        room = self._max_bytes + 1 - len(self._kept)
         try:
-            kept += chunk[:room] if unzip is None else unzip.decompress(chunk, room)
+            self._kept += chunk[:room] if self._unzip is None else self._unzip.decompress(chunk, room)
         except zlib.error:
             raise httpx.DecodingError("the body is not what its content-encoding says") from None
-        if len(kept) > max_bytes:
-            return bytes(kept[:max_bytes]), True
-    return bytes(kept), False
+        return len(self._kept) > self._max_bytes
+
+    def read(self) -> tuple[bytes, bool]:
+        """What is kept, and whether there was more."""
+        return bytes(self._kept[: self._max_bytes]), len(self._kept) > self._max_bytes
 
 
 def what_failed(error: httpx.HTTPError, *, timeout_sec: float) -> str:
@@ -146,7 +170,9 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
-class _Deadline:
+class Deadline:
+    """One time limit for all that a client does."""
+
     def __init__(self, timeout_sec: float) -> None:
         self._ends = time.monotonic() + timeout_sec
 
@@ -159,7 +185,8 @@ class _Deadline:
 
 
 @contextmanager
-def _raising(timeout: type[Exception], error: type[Exception]) -> Iterator[None]:
+def raising(timeout: type[Exception], error: type[Exception]) -> Iterator[None]:
+    """What the operating system raises, as httpcore's errors."""
     try:
         yield
     except TimeoutError as exception:
@@ -168,10 +195,37 @@ def _raising(timeout: type[Exception], error: type[Exception]) -> Iterator[None]
         raise error(str(exception)) from exception
 
 
+Answer = Sequence[str] | OSError | UnicodeError
+"""What a name server said of a host."""
+
+
+def ask(resolve: Resolver, host: str, then: Callable[[Answer], object]) -> None:
+    """Resolve a name in a thread of its own, which a silent name server may keep: getaddrinfo knows no time limit."""
+
+    def run() -> None:
+        try:
+            answer: Answer = resolve(host)
+        except (OSError, UnicodeError) as error:
+            answer = error
+        then(answer)
+
+    threading.Thread(target=run, name="netguard-resolve", daemon=True).start()
+
+
+def checked(answer: Answer, *, listed: bool) -> list[Address]:
+    """The addresses in the answer, all of them good. Raises BlockedUrl for a bad one, OSError when there is none."""
+    if isinstance(answer, Exception) or not answer:
+        raise OSError("the host name cannot be resolved")
+    addresses = [ipaddress.ip_address(text) for text in answer]
+    for address in addresses:
+        check_address(address, listed=listed)
+    return addresses
+
+
 class _Backend(httpcore.NetworkBackend):
     """Opens the client's connections: resolves, checks every address, connects to a checked one."""
 
-    def __init__(self, private_hosts: frozenset[str], resolve: Resolver, deadline: _Deadline) -> None:
+    def __init__(self, private_hosts: frozenset[str], resolve: Resolver, deadline: Deadline) -> None:
         self._private_hosts, self._resolve, self._deadline = private_hosts, resolve, deadline
 
     def connect_tcp(
@@ -182,35 +236,22 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        with _raising(httpcore.ConnectTimeout, httpcore.ConnectError):
-            addresses = [ipaddress.ip_address(text) for text in self._lookup(host)]
-            for address in addresses:
-                check_address(address, listed=host in self._private_hosts)
+        with raising(httpcore.ConnectTimeout, httpcore.ConnectError):
+            addresses = checked(self._lookup(host), listed=host in self._private_hosts)
             return _Stream(self._connect(addresses, port), self._deadline)
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> NoReturn:
         raise BlockedUrl("local sockets are not for URLs")
 
-    def _lookup(self, host: str) -> Sequence[str]:
+    def _lookup(self, host: str) -> Answer:
         if as_address(host) is not None:
             return [host]
-        # getaddrinfo knows no time limit: it gets a thread of its own, which a silent name server may keep a while.
-        answers: queue.SimpleQueue[Sequence[str] | OSError | UnicodeError] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answers.put(self._resolve(host))
-            except (OSError, UnicodeError) as error:
-                answers.put(error)
-
-        threading.Thread(target=ask, name="netguard-resolve", daemon=True).start()
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        ask(self._resolve, host, answers.put)
         try:
-            answer = answers.get(timeout=self._deadline.remaining_sec())
+            return answers.get(timeout=self._deadline.remaining_sec())
         except queue.Empty:
             raise TimeoutError("the host name was not resolved in time") from None
-        if isinstance(answer, Exception) or not answer:
-            raise OSError("the host name cannot be resolved")
-        return answer
 
     def _connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
         for left in range(len(addresses), 0, -1):
@@ -230,17 +271,17 @@ class _Backend(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """A connection whose every wait ends with the client's time limit; httpcore's own limits start anew each read."""
 
-    def __init__(self, connection: socket.socket, deadline: _Deadline) -> None:
+    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
         self._socket, self._deadline = connection, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with _raising(httpcore.ReadTimeout, httpcore.ReadError):
+        with raising(httpcore.ReadTimeout, httpcore.ReadError):
             self._socket.settimeout(self._deadline.remaining_sec())
             return self._socket.recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         view = memoryview(buffer)
-        with _raising(httpcore.WriteTimeout, httpcore.WriteError):
+        with raising(httpcore.WriteTimeout, httpcore.WriteError):
             while view:
                 self._socket.settimeout(self._deadline.remaining_sec())
                 view = view[self._socket.send(view) :]
@@ -249,7 +290,7 @@ class _Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         try:
-            with _raising(httpcore.ConnectTimeout, httpcore.ConnectError):
+            with raising(httpcore.ConnectTimeout, httpcore.ConnectError):
                 self._socket.settimeout(self._deadline.remaining_sec())
                 return _Stream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname), self._deadline)
         except Exception:
@@ -273,9 +314,8 @@ class _Transport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = check_url(str(request.url), private_hosts=self._private_hosts).url
-        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        with _as_httpx(request):
+        target = checked_target(request, self._private_hosts)
+        with as_httpx(request):
             answer = self._pool.handle_request(
                 httpcore.Request(request.method, target, headers=request.headers.raw, content=request.stream)
             )
@@ -290,7 +330,7 @@ class _Body(httpx.SyncByteStream):
         self._answer, self._request = answer, request
 
     def __iter__(self) -> Iterator[bytes]:
-        with _as_httpx(self._request):
+        with as_httpx(self._request):
             yield from self._answer.iter_stream()
 
     def close(self) -> None:
@@ -302,8 +342,15 @@ _TRANSPORT_ERRORS = (
 )  # fmt: skip
 
 
+def checked_target(request: httpx.Request, private_hosts: frozenset[str]) -> httpcore.URL:
+    """The request's URL, which the guard lets pass. Raises BlockedUrl."""
+    url = check_url(str(request.url), private_hosts=private_hosts).url
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+
+
 @contextmanager
-def _as_httpx(request: httpx.Request) -> Iterator[None]:
+def as_httpx(request: httpx.Request) -> Iterator[None]:
+    """httpcore's errors, as httpx's."""
     try:
         yield
     except _TRANSPORT_ERRORS as error:

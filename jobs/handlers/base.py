@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from rauskuclaw import errors
 InputT = TypeVar("InputT", bound=BaseModel)
 OutputT = TypeVar("OutputT", bound=BaseModel)
 Level = Literal["debug", "info", "warn", "error"]
+Pool = Literal["process", "io"]
+"""Where a handler runs: in a process of its own, or as one of many coroutines in the event loop of an I/O worker."""
 
 
 class Needs(BaseModel, frozen=True):
@@ -75,8 +78,8 @@ class Completed:
     stderr_tail: str = ""
 
 
-class JobContext(Protocol[InputT]):
-    """All that a handler may touch: nothing global."""
+class AsyncJobContext(Protocol[InputT]):
+    """All that an `AsyncHandler` may touch: nothing global. Nothing here waits, so nothing needs an `await`."""
 
     job_id: uuid.UUID
     attempt: int
@@ -102,6 +105,10 @@ class JobContext(Protocol[InputT]):
     @property
     def cancelled(self) -> bool:
         """Whether the job was cancelled. Handlers are also interrupted, so only long pure-C calls need to ask."""
+
+
+class JobContext(AsyncJobContext[InputT], Protocol[InputT]):
+    """All that a `Handler` may touch."""
 
     def run_process(
         self,
@@ -133,6 +140,7 @@ class Handler(ABC, Generic[InputT, OutputT]):
     """Stable id, `<package>:<name>`."""
     Input: type[InputT]
     Output: type[OutputT]
+    pool: ClassVar[Pool] = "process"
     needs: ClassVar[Needs] = Needs()
     checks_input_at_creation: ClassVar[bool] = True
     """Whether bad input is a 400 at creation. If not, it fails in the worker, with INPUT_INVALID."""
@@ -147,6 +155,24 @@ class Handler(ABC, Generic[InputT, OutputT]):
     def on_invalid_input(self, ctx_log: Any, message: str) -> AttemptFailed:
         """The failure of an attempt whose input does not validate."""
         return AttemptFailed(errors.INPUT_INVALID, message)
+
+
+class AsyncHandler(Handler[InputT, OutputT]):
+    """A handler that waits for the network and hardly computes. Write `arun` instead of `run`.
+
+    One I/O worker runs hundreds of them at once in one event loop, so nothing in `arun` may block: no `time.sleep`, no
+    synchronous client. Longer computing goes into `asyncio.to_thread`; commands and heavy work into a `Handler`.
+    """
+
+    pool = "io"
+
+    @abstractmethod
+    async def arun(self, ctx: AsyncJobContext[InputT]) -> OutputT:
+        """Do the work; it ends as `Handler.run` does. A timeout or a cancel raises `asyncio.CancelledError` inside."""
+
+    def run(self, ctx: JobContext[InputT]) -> OutputT:
+        """Do the work in an event loop of its own, where there is no I/O worker."""
+        return asyncio.run(self.arun(ctx))
 
 
 class Interrupted(BaseException):

@@ -9,7 +9,7 @@ import httpx
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, field_validator
 
-from jobs.handlers.base import AttemptFailed, Handler, JobContext, Needs
+from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Needs
 from jobs.handlers.fields import ObjectInput, WholeNumber
 from jobs.storable import NotStorable, dumps
 from rauskuclaw import errors
@@ -17,14 +17,12 @@ from rauskuclaw.config import load
 from rauskuclaw.netguard import (
     BlockedUrl,
     ParsedUrl,
-    guarded_client,
     host_allowed,
     listed_hosts,
-    open_url,
     parse_url,
-    read_capped,
     what_failed,
 )
+from rauskuclaw.netguard_async import guarded_client, open_url, read_capped
 
 # What web pages declare. Other codecs of Python's are slow, or are not text at all.
 _CHARSETS = {
@@ -77,7 +75,7 @@ class DataFetchOutput(BaseModel):
     duration_ms: int
 
 
-class DataFetch(Handler[DataFetchInput, DataFetchOutput]):
+class DataFetch(AsyncHandler[DataFetchInput, DataFetchOutput]):
     """Fetches through the guard: at most 5 redirects, each https and allowlisted; the body is capped as it comes."""
 
     id = "builtin:data.fetch"
@@ -85,7 +83,7 @@ class DataFetch(Handler[DataFetchInput, DataFetchOutput]):
     Output = DataFetchOutput
     needs = Needs(network=True)
 
-    def run(self, ctx: JobContext[DataFetchInput]) -> DataFetchOutput:
+    async def arun(self, ctx: AsyncJobContext[DataFetchInput]) -> DataFetchOutput:
         """Raises AttemptFailed: HANDLER_DISABLED, POLICY_DENIED (for good), UPSTREAM_ERROR."""
         config = load()
         if not config.data_fetch_enabled:
@@ -106,11 +104,11 @@ class DataFetch(Handler[DataFetchInput, DataFetchOutput]):
         private_hosts = listed_hosts(config.data_fetch_allowlist)
         started = time.monotonic()
         try:
-            with (
+            async with (
                 guarded_client(timeout_sec=timeout_ms / 1000, private_hosts=private_hosts) as client,
                 open_url(client, ctx.input.url, permit=permit, headers={"accept": "*/*"}) as response,
             ):
-                body, truncated = read_capped(response, max_bytes=max_bytes)
+                body, truncated = await read_capped(response, max_bytes=max_bytes)
         except BlockedUrl as blocked:
             raise AttemptFailed(errors.POLICY_DENIED, f"data.fetch refused: {blocked.reason}") from None
         except httpx.TimeoutException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
@@ -13,20 +14,18 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from jobs.handlers.base import AttemptFailed, Handler, JobContext, Needs, Retry
+from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Needs, Retry
 from jobs.handlers.fields import ObjectInput, WholeNumber
 from rauskuclaw import errors
 from rauskuclaw.config import Config, load
 from rauskuclaw.netguard import (
     BlockedUrl,
     ParsedUrl,
-    guarded_client,
     host_allowed,
-    open_url,
     parse_url,
-    read_capped,
     what_failed,
 )
+from rauskuclaw.netguard_async import guarded_client, open_url, read_capped
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 MAX_RETRY_AFTER_SEC = 3600
@@ -82,7 +81,7 @@ class _Hit(NamedTuple):
     snippet: str
 
 
-class WebSearch(Handler[WebSearchInput, WebSearchOutput]):
+class WebSearch(AsyncHandler[WebSearchInput, WebSearchOutput]):
     """Searches at the provider whose address the operator configured; that host may therefore be a private one."""
 
     id = "builtin:tools.web_search"
@@ -90,7 +89,7 @@ class WebSearch(Handler[WebSearchInput, WebSearchOutput]):
     Output = WebSearchOutput
     needs = Needs(network=True)
 
-    def run(self, ctx: JobContext[WebSearchInput]) -> WebSearchOutput:
+    async def arun(self, ctx: AsyncJobContext[WebSearchInput]) -> WebSearchOutput:
         """Raises AttemptFailed: HANDLER_DISABLED; POLICY_DENIED; UPSTREAM_ERROR, for good where it refuses us (4xx)."""
         config = load()
         if not config.web_search_enabled:
@@ -103,8 +102,9 @@ class WebSearch(Handler[WebSearchInput, WebSearchOutput]):
         address = config.web_search_brave_endpoint if provider == "brave" else config.web_search_base_url
         try:
             configured = frozenset({parse_url(address).host})
-            with guarded_client(timeout_sec=timeout_ms / 1000, private_hosts=configured) as client:
-                name, hits = (_brave if provider == "brave" else _duckduckgo)(client, config, asked.query, count)
+            async with guarded_client(timeout_sec=timeout_ms / 1000, private_hosts=configured) as client:
+                search = _brave if provider == "brave" else _duckduckgo
+                name, hits = await search(client, config, asked.query, count)
         except BlockedUrl as blocked:
             raise AttemptFailed(errors.POLICY_DENIED, f"tools.web_search refused: {blocked.reason}") from None
         except httpx.TimeoutException:
@@ -116,30 +116,38 @@ class WebSearch(Handler[WebSearchInput, WebSearchOutput]):
         return WebSearchOutput(query=asked.query, provider=name, result_count=len(results), results=results)
 
 
-def _brave(client: httpx.Client, config: Config, query: str, count: int) -> tuple[AnsweredBy, list[_Hit]]:
+async def _brave(client: httpx.AsyncClient, config: Config, query: str, count: int) -> tuple[AnsweredBy, list[_Hit]]:
     key = config.web_search_brave_api_key
     if key is None:
         raise AttemptFailed(errors.HANDLER_DISABLED, "WEB_SEARCH_BRAVE_API_KEY required for the provider brave")
     url = f"{config.web_search_brave_endpoint}?{urlencode({'q': query, 'count': count})}"
     headers = {"accept": "application/json", "x-subscription-token": key.get_secret_value()}
     # No redirects: the key is for the configured address alone.
-    found = _object(_json(_get(client, url, headers=headers, max_redirects=0)).get("web")).get("results")
+    found = _object(_json(await _get(client, url, headers=headers, max_redirects=0)).get("web")).get("results")
     hits = [_Hit(_text(item, "title"), _text(item, "url"), _text(item, "description")) for item in _objects(found)]
     return "brave", [_Hit(_unmarked(hit.title), hit.url, _unmarked(hit.snippet)) for hit in hits]
 
 
-def _duckduckgo(client: httpx.Client, config: Config, query: str, _count: int) -> tuple[AnsweredBy, list[_Hit]]:
+async def _duckduckgo(
+    client: httpx.AsyncClient, config: Config, query: str, _count: int
+) -> tuple[AnsweredBy, list[_Hit]]:
     base = config.web_search_base_url.rstrip("/")
     asked = urlencode({"format": "json", "no_html": 1, "no_redirect": 1, "skip_disambig": 1, "q": query})
-    answer = _json(_get(client, f"{base}/?{asked}"))
+    answer = _json(await _get(client, f"{base}/?{asked}"))
     hits = [_Hit(_text(answer, "Heading"), _text(answer, "AbstractURL"), _text(answer, "AbstractText"))]
     hits += _topics(answer.get("RelatedTopics"))
     if any(_results(hits)):
         return "duckduckgo", hits
     # The JSON service knows topics, not the web; its web results exist as a page only.
+    body = await _get(client, f"{base}/html/?{urlencode({'q': query})}")
+    # A page of 2 MB takes a second to parse; the event loop has others to serve.
+    return "duckduckgo_html_fallback", await asyncio.to_thread(_hits_on, body)
+
+
+def _hits_on(body: bytes) -> list[_Hit]:
     page = _ResultPage()
-    page.feed(_get(client, f"{base}/html/?{urlencode({'q': query})}").decode("utf-8", "replace"))
-    return "duckduckgo_html_fallback", page.hits
+    page.feed(body.decode("utf-8", "replace"))
+    return page.hits
 
 
 def _topics(value: Any) -> Iterator[_Hit]:
@@ -188,7 +196,9 @@ def _target(href: str) -> str:
     return parse_qs(parts.query).get("uddg", [parts.geturl()])[0]
 
 
-def _get(client: httpx.Client, url: str, *, headers: Mapping[str, str] | None = None, max_redirects: int = 5) -> bytes:
+async def _get(
+    client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str] | None = None, max_redirects: int = 5
+) -> bytes:
     """The body of a 2xx answer. Raises AttemptFailed UPSTREAM_ERROR, which only what may pass lets be tried again."""
     asked = parse_url(url)
 
@@ -198,14 +208,14 @@ def _get(client: httpx.Client, url: str, *, headers: Mapping[str, str] | None = 
         if target.url.scheme not in {"https", asked.url.scheme}:
             raise BlockedUrl("the search provider redirects from https to http")
 
-    with open_url(client, url, permit=permit, headers=headers, max_redirects=max_redirects) as response:
+    async with open_url(client, url, permit=permit, headers=headers, max_redirects=max_redirects) as response:
         status = response.status_code
         message = f"the search provider answered HTTP {status}"
         if status in _BUSY:
             raise Retry(message, after_sec=_retry_after_sec(response.headers.get("retry-after", "")))
         if not response.is_success:
             raise AttemptFailed(errors.UPSTREAM_ERROR, message, {"status": status}, retryable=status >= 500)
-        body, truncated = read_capped(response, max_bytes=MAX_ANSWER_BYTES)
+        body, truncated = await read_capped(response, max_bytes=MAX_ANSWER_BYTES)
     if truncated:
         raise AttemptFailed(errors.UPSTREAM_ERROR, f"the search provider answered more than {MAX_ANSWER_BYTES} bytes")
     return body

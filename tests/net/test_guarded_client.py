@@ -1,22 +1,38 @@
-"""The guarded client against real servers: what it reaches, what it refuses, and that nothing holds it up."""
+"""The guarded client against real servers: what it reaches, what it refuses, and that nothing holds it up.
+
+Every test runs twice: with the guard for threads and with the one for coroutines.
+"""
 
 from __future__ import annotations
 
 import gzip
 import socket
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import repeat
+from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 from rauskuclaw.netguard import BlockedUrl, ParsedUrl, guarded_client, listed_hosts, open_url, read_capped, what_failed
+from tests.net import coroutines
 from tests.net.servers import Exchange, Server, serving
 
 LOCAL = listed_hosts(["localhost", "127.0.0.1"])
 PUBLIC = "93.184.215.14"
+
+
+@pytest.fixture(params=["threads", "coroutines"], autouse=True)
+def guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which of the two guards a test uses by the names it imported above."""
+    if request.param == "coroutines":
+        for name in ("guarded_client", "open_url", "read_capped"):
+            monkeypatch.setattr(sys.modules[__name__], name, getattr(coroutines, name))
+    return str(request.param)
 
 
 def hello(exchange: Exchange) -> None:
@@ -31,14 +47,19 @@ def anything(_target: ParsedUrl) -> None:
 def dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
     """Addresses the guard connects to; behind each of them is one local server."""
     calls: list[tuple[str, int]] = []
-    connect = socket.create_connection
+    connect, connect_async = socket.create_connection, anyio.connect_tcp
     with serving(hello) as server:
 
         def dial(address: tuple[str, int], timeout: float) -> socket.socket:
             calls.append(address)
             return connect(("127.0.0.1", server.port), timeout)
 
+        async def dial_async(remote_host: str, remote_port: int, **_kwargs: Any) -> Any:
+            calls.append((remote_host, remote_port))
+            return await connect_async("127.0.0.1", server.port)
+
         monkeypatch.setattr(socket, "create_connection", dial)
+        monkeypatch.setattr(anyio, "connect_tcp", dial_async)
         yield calls
 
 
