@@ -13,11 +13,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import redis
 
 from tests.stack.conftest import Stack, alive, eventually
+from tests.stackplugin import REDIS_DATABASES
 
 REAL = (sys.executable, "-m", "rauskuclaw.stack")
 
@@ -74,3 +77,40 @@ def test_the_whole_stack_comes_up_survives_kills_and_goes_down(start: Callable[.
     guesses = [ask(third, "/v1/ping", **{"x-api-key": "wrong", "x-forwarded-for": f"192.0.2.{n}"}) for n in range(4)]
     assert [status for status, _ in guesses] == [401, 401, 401, 429]
     assert third.stop() == 0
+
+
+@pytest.mark.stack
+def test_servers_of_ones_own_replace_the_embedded_ones(start: Callable[..., Stack], var_dir: Path) -> None:
+    own = {"DATABASE_URL": new_database("external"), "REDIS_URL": redis_database(REDIS_DATABASES - 1)}
+
+    stack = start((sys.executable, "manage.py", "up", "--json"), **own, WORKER_QUEUE_ALLOWLIST="default,gpu")
+    stack.until('"event": "ready"')
+    key = Path(json.loads(stack.until('"event": "api_key"').string)["text"]).read_text("utf-8").strip()
+
+    steps = [(event.get("service"), event["text"]) for event in map(json.loads, stack.lines)]
+    assert steps[:2] == [("postgres", "external, from DATABASE_URL"), ("redis", "external, from REDIS_URL")]
+    assert not (var_dir / "postgres").exists()
+    assert not (var_dir / "redis").exists()
+    with psycopg.connect(own["DATABASE_URL"]) as connection:
+        assert connection.execute("SELECT queues FROM jobs_node WHERE kind = 'worker'").fetchall() == [
+            (["default", "gpu"],)
+        ]
+    assert ask(stack, "/v1/ping", **{"x-api-key": key})[0] == 200
+    assert stack.stop() == 0
+
+
+def new_database(name: str) -> str:
+    """An empty database on the tests' Postgres: its address."""
+    server = os.environ["DATABASE_URL"]
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
+
+
+def redis_database(number: int) -> str:
+    """A database of the tests' Valkey, which no test worker uses: its address."""
+    url = urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{number}").geturl()
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
