@@ -47,7 +47,7 @@ format: $(DEV) ## put the code into its one format
 
 # The newest versions that requirements*.in allow, with hashes. LOCK=--no-upgrade keeps what is locked.
 LOCK ?= --upgrade
-COMPILE = $(BIN)/uv pip compile --quiet --system-certs $(LOCK) --universal --python-version 3.11 --generate-hashes
+COMPILE = $(BIN)/uv pip compile --quiet --no-header --system-certs $(LOCK) --universal --python-version 3.11 --generate-hashes
 
 lock: $(DEV) ## resolve requirements*.in anew into requirements*.txt
 	@$(COMPILE) requirements.in -o requirements.txt
