@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.handlers.base import Handler, JobContext, Needs
-from jobs.handlers.fields import ObjectInput, unavailable
+from jobs.handlers.base import Needs, UnavailableHandler
+from jobs.handlers.fields import ObjectInput
 
 
 class EmbedInput(ObjectInput):
@@ -30,7 +30,7 @@ class EmbedOutput(BaseModel):
     reason: Literal["not_found", "expired"] | None = None
 
 
-class MemoryEmbed(Handler[EmbedInput, EmbedOutput]):
+class MemoryEmbed(UnavailableHandler[EmbedInput, EmbedOutput]):
     """Computes the embedding of one memory."""
 
     id = "builtin:memory.embed.sync"
@@ -38,10 +38,6 @@ class MemoryEmbed(Handler[EmbedInput, EmbedOutput]):
     Output = EmbedOutput
     needs = Needs(network=True)
     checks_input_at_creation = False
-
-    def run(self, ctx: JobContext[EmbedInput]) -> NoReturn:
-        """Fails with HANDLER_UNAVAILABLE, once and for all."""
-        raise unavailable("system.memory.embed.sync")
 
 
 HANDLERS = (MemoryEmbed,)

@@ -14,6 +14,7 @@ from jobs.lifecycle import Claim, claim
 from jobs.models import Job, JobType
 from jobs.submission import NewJob, submit
 from rauskuclaw import config
+from tests.apiclient import KEYS, Api
 
 WORKER = "test-worker"
 NODE = uuid.UUID("00000000-0000-4000-8000-000000000001")
@@ -44,6 +45,13 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., config.
     yield apply
     monkeypatch.undo()
     config.reload()
+
+
+@pytest.fixture
+def api(db: None, configure: Callable[..., config.Config]) -> Api:
+    """The API with the keys of tests/apiclient.py."""
+    configure(API_KEYS_JSON=KEYS)
+    return Api()
 
 
 @pytest.fixture

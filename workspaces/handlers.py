@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from jobs.handlers.base import Handler, JobContext, Needs
-from jobs.handlers.fields import Flag, ObjectInput, WholeNumber, unavailable
+from jobs.handlers.base import Needs, UnavailableHandler
+from jobs.handlers.fields import Flag, ObjectInput, WholeNumber
 
 MIB = 1_048_576
 FILES = Needs(files=True)
@@ -41,17 +41,13 @@ class FileReadOutput(BaseModel):
     content_text: str
 
 
-class FileRead(Handler[FileReadInput, FileReadOutput]):
+class FileRead(UnavailableHandler[FileReadInput, FileReadOutput]):
     """Reads a text file of the workspace."""
 
     id = "builtin:data.file_read"
     Input = FileReadInput
     Output = FileReadOutput
     needs = FILES
-
-    def run(self, ctx: JobContext[FileReadInput]) -> NoReturn:
-        """Fails with HANDLER_UNAVAILABLE, once and for all."""
-        raise unavailable("data.file_read")
 
 
 class WriteFileInput(ObjectInput):
@@ -121,17 +117,13 @@ class WriteFileOutput(BaseModel):
     preview_after: str = Field(description="The first 300 characters.")
 
 
-class WriteFile(Handler[WriteFileInput, WriteFileOutput]):
+class WriteFile(UnavailableHandler[WriteFileInput, WriteFileOutput]):
     """Writes a text file of the workspace, whole or in part."""
 
     id = "builtin:data.write_file"
     Input = WriteFileInput
     Output = WriteFileOutput
     needs = FILES
-
-    def run(self, ctx: JobContext[WriteFileInput]) -> NoReturn:
-        """Fails with HANDLER_UNAVAILABLE, once and for all."""
-        raise unavailable("data.write_file")
 
 
 class FileSearchInput(ObjectInput):
@@ -167,17 +159,13 @@ class FileSearchOutput(BaseModel):
     matches: list[dict[str, Any]]
 
 
-class FileSearch(Handler[FileSearchInput, FileSearchOutput]):
+class FileSearch(UnavailableHandler[FileSearchInput, FileSearchOutput]):
     """Finds files and directories of the workspace by name."""
 
     id = "builtin:tools.file_search"
     Input = FileSearchInput
     Output = FileSearchOutput
     needs = FILES
-
-    def run(self, ctx: JobContext[FileSearchInput]) -> NoReturn:
-        """Fails with HANDLER_UNAVAILABLE, once and for all."""
-        raise unavailable("tools.file_search")
 
 
 class FindInFilesInput(ObjectInput):
@@ -218,17 +206,13 @@ class FindInFilesOutput(BaseModel):
     matches: list[dict[str, Any]]
 
 
-class FindInFiles(Handler[FindInFilesInput, FindInFilesOutput]):
+class FindInFiles(UnavailableHandler[FindInFilesInput, FindInFilesOutput]):
     """Finds text in files of the workspace."""
 
     id = "builtin:tools.find_in_files"
     Input = FindInFilesInput
     Output = FindInFilesOutput
     needs = FILES
-
-    def run(self, ctx: JobContext[FindInFilesInput]) -> NoReturn:
-        """Fails with HANDLER_UNAVAILABLE, once and for all."""
-        raise unavailable("tools.find_in_files")
 
 
 HANDLERS = (FileRead, WriteFile, FileSearch, FindInFiles)

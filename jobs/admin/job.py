@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,8 @@ from jobs.text import took_sec
 from rauskuclaw.admin_filters import MomentFilter
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.operations.text import span
+
+Method = Callable[..., HttpResponse]
 
 LOG_LINES = 200
 STATUS_LABELS = {
@@ -79,6 +82,17 @@ class TypeFilter(DropdownFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """Narrow it."""
         return queryset.filter(type=self.value()) if self.value() else queryset
+
+
+def _dialog(
+    verb: str, *, icon: str, variant: ActionVariant, title: str, text: str, submit: str
+) -> Callable[[Method], Method]:
+    """An action of the job's page that asks before it acts."""
+    decorator: Callable[[Method], Method] = dialog_action(
+        description=verb, permissions=["act"], icon=icon, variant=variant, url_path=verb.lower(),
+        dialog={"title": title, "description": text, "form_class": None, "form_submit_text": submit},
+    )  # fmt: skip
+    return decorator
 
 
 @admin.register(Job)
@@ -211,26 +225,18 @@ class JobAdmin(ReadOnlyAdmin):
         """Run each of them again."""
         self._retry(request, queryset)
 
-    @dialog_action(  # type: ignore[untyped-decorator]
-        description="Cancel", permissions=["act"], icon="cancel", variant=ActionVariant.DANGER, url_path="cancel",
-        dialog={
-            "title": "Cancel this job?",
-            "description": "If it runs, its work is stopped at once. A cancelled job can be retried.",
-            "form_class": None, "form_submit_text": "Yes, cancel it",
-        },
+    @_dialog(
+        "Cancel", icon="cancel", variant=ActionVariant.DANGER, title="Cancel this job?", submit="Yes, cancel it",
+        text="If it runs, its work is stopped at once. A cancelled job can be retried.",
     )  # fmt: skip
     def cancel_job(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Cancel the job of this page, once the dialog was answered."""
         self._cancel(request, _one(object_id))
         return _back_to(request, object_id)
 
-    @dialog_action(  # type: ignore[untyped-decorator]
-        description="Retry", permissions=["act"], icon="replay", variant=ActionVariant.PRIMARY, url_path="retry",
-        dialog={
-            "title": "Run this job again?",
-            "description": "It is queued as a new series of attempts, with the same input.",
-            "form_class": None, "form_submit_text": "Yes, run it again",
-        },
+    @_dialog(
+        "Retry", icon="replay", variant=ActionVariant.PRIMARY, title="Run this job again?", submit="Yes, run it again",
+        text="It is queued as a new series of attempts, with the same input.",
     )  # fmt: skip
     def retry_job(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Run the job of this page again, once the dialog was answered."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -173,6 +173,17 @@ class AsyncHandler(Handler[InputT, OutputT]):
     def run(self, ctx: JobContext[InputT]) -> OutputT:
         """Do the work in an event loop of its own, where there is no I/O worker."""
         return asyncio.run(self.arun(ctx))
+
+
+class UnavailableHandler(Handler[InputT, OutputT]):
+    """A handler that this version does not have yet: its input is checked, and no more."""
+
+    def run(self, ctx: JobContext[InputT]) -> NoReturn:
+        """Fail with HANDLER_UNAVAILABLE, once and for all."""
+        raise AttemptFailed(
+            errors.HANDLER_UNAVAILABLE,
+            f"{self.id} cannot run in this version of RauskuClaw: upgrade, or point the job type at another handler.",
+        )
 
 
 class Interrupted(BaseException):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import httpx
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, field_validator
 
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Needs
 from jobs.handlers.fields import ObjectInput, WholeNumber
+from jobs.handlers.upstream import failing_as
 from jobs.storable import NotStorable, dumps
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -20,7 +20,6 @@ from rauskuclaw.netguard import (
     host_allowed,
     listed_hosts,
     parse_url,
-    what_failed,
 )
 from rauskuclaw.netguard_async import guarded_client, open_url, read_capped
 
@@ -103,19 +102,12 @@ class DataFetch(AsyncHandler[DataFetchInput, DataFetchOutput]):
         ctx.log("Fetching allowlisted URL", host=host, timeout_ms=timeout_ms, max_bytes=max_bytes)
         private_hosts = listed_hosts(config.data_fetch_allowlist)
         started = time.monotonic()
-        try:
+        with failing_as("data.fetch", f"from {host}", timeout_ms=timeout_ms):
             async with (
                 guarded_client(timeout_sec=timeout_ms / 1000, private_hosts=private_hosts) as client,
                 open_url(client, ctx.input.url, permit=permit, headers={"accept": "*/*"}) as response,
             ):
                 body, truncated = await read_capped(response, max_bytes=max_bytes)
-        except BlockedUrl as blocked:
-            raise AttemptFailed(errors.POLICY_DENIED, f"data.fetch refused: {blocked.reason}") from None
-        except httpx.TimeoutException:
-            raise AttemptFailed(errors.UPSTREAM_ERROR, f"data.fetch timeout after {timeout_ms}ms") from None
-        except httpx.HTTPError as error:
-            reason = what_failed(error, timeout_sec=timeout_ms / 1000)
-            raise AttemptFailed(errors.UPSTREAM_ERROR, f"data.fetch from {host} failed: {reason}") from None
         return DataFetchOutput(
             ok=response.is_success,
             status=response.status_code,

@@ -9,9 +9,6 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
-from jobs.handlers.base import AttemptFailed
-from rauskuclaw import errors
-
 
 class ObjectInput(BaseModel):
     """A JSON object. Anything falsy counts as `{}`, and a null field as absent; unknown fields are ignored."""
@@ -86,11 +83,3 @@ def finite_number(value: object) -> int | float | None:
 def one_or_many(value: object) -> object:
     """A single text as a list of one: for fields that exist in both forms."""
     return [value] if isinstance(value, str) else value
-
-
-def unavailable(job_type: str) -> AttemptFailed:
-    """The failure of a job whose handler this version does not have yet. It is not retried."""
-    return AttemptFailed(
-        errors.HANDLER_UNAVAILABLE,
-        f"{job_type} cannot run in this version of RauskuClaw: upgrade, or point the job type at another handler.",
-    )

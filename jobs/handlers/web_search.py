@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Needs, Retry
 from jobs.handlers.fields import ObjectInput, WholeNumber
+from jobs.handlers.upstream import failing_as
 from rauskuclaw import errors
 from rauskuclaw.config import Config, load
 from rauskuclaw.netguard import (
@@ -23,7 +24,6 @@ from rauskuclaw.netguard import (
     ParsedUrl,
     host_allowed,
     parse_url,
-    what_failed,
 )
 from rauskuclaw.netguard_async import guarded_client, open_url, read_capped
 
@@ -100,18 +100,11 @@ class WebSearch(AsyncHandler[WebSearchInput, WebSearchOutput]):
         timeout_ms = asked.timeout_ms or config.web_search_timeout_ms
         ctx.log("Executing web search", provider=provider, max_results=count, timeout_ms=timeout_ms)
         address = config.web_search_brave_endpoint if provider == "brave" else config.web_search_base_url
-        try:
+        with failing_as("tools.web_search", f"at {provider}", timeout_ms=timeout_ms):
             configured = frozenset({parse_url(address).host})
             async with guarded_client(timeout_sec=timeout_ms / 1000, private_hosts=configured) as client:
                 search = _brave if provider == "brave" else _duckduckgo
                 name, hits = await search(client, config, asked.query, count)
-        except BlockedUrl as blocked:
-            raise AttemptFailed(errors.POLICY_DENIED, f"tools.web_search refused: {blocked.reason}") from None
-        except httpx.TimeoutException:
-            raise AttemptFailed(errors.UPSTREAM_ERROR, f"tools.web_search timeout after {timeout_ms}ms") from None
-        except httpx.HTTPError as error:
-            reason = what_failed(error, timeout_sec=timeout_ms / 1000)
-            raise AttemptFailed(errors.UPSTREAM_ERROR, f"tools.web_search at {provider} failed: {reason}") from None
         results = list(_results(hits))[:count]
         return WebSearchOutput(query=asked.query, provider=name, result_count=len(results), results=results)
 

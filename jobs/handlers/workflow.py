@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from jobs.handlers.base import Handler, JobContext, Needs
-from jobs.handlers.fields import ObjectInput, unavailable
+from jobs.handlers.base import Needs, UnavailableHandler
+from jobs.handlers.fields import ObjectInput
 
 
 class WorkflowInput(ObjectInput):
@@ -39,14 +39,10 @@ class WorkflowOutput(BaseModel):
     stdout: str = Field(description="The same text as output_text.")
 
 
-class WorkflowRun(Handler[WorkflowInput, WorkflowOutput]):
+class WorkflowRun(UnavailableHandler[WorkflowInput, WorkflowOutput]):
     """Runs the steps of a workflow as jobs."""
 
     id = "builtin:workflow.run"
     Input = WorkflowInput
     Output = WorkflowOutput
     needs = Needs(files=True)
-
-    def run(self, ctx: JobContext[WorkflowInput]) -> NoReturn:
-        """Fails with HANDLER_UNAVAILABLE, once and for all."""
-        raise unavailable("workflow.run")

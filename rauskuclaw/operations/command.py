@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import pwd
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -109,6 +110,14 @@ class OperatorCommand(BaseCommand):
         """Do what was asked. Verbs go to the methods named after them."""
         told: Answer = getattr(self, f"_{verb}")(**options)
         return told
+
+
+def command_actor() -> str:
+    """Who runs this command, for the audit log: `cli:<account>`."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # a container's arbitrary user id has no account
+        return f"cli:{os.getuid()}"
 
 
 def database_problem(error: Exception) -> Problem:

@@ -28,6 +28,15 @@ def answer(*arguments: str) -> Any:
     return json.loads(manage(*arguments, "--json"))
 
 
+def refusal(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, error code and message of a command that is refused."""
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as exit_:
+        call_command(*arguments, "--json", stdout=out)
+    error = json.loads(out.getvalue())["error"]
+    return int(exit_.value.code or 0), error["code"], error["message"]
+
+
 def test_create_prints_the_key_alone_so_that_a_script_can_take_it() -> None:
     secret = manage("apikey", "create", "bot", "--role", "admin", "--queue", "gpu", "--queue", "cpu", "--no-sse")
 
@@ -58,12 +67,23 @@ def test_create_takes_a_moment_to_expire_at() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["bot", "--queue", "no queue"], ["bot", "--expires", "soon"], [" "], ["ci"]])
-def test_create_tells_what_is_wrong(arguments: list[str]) -> None:
-    with pytest.raises(CommandError):
-        manage("apikey", "create", *arguments)
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["bot", "--queue", "no queue"], (2, "VALIDATION_ERROR")),
+        ([" "], (2, "VALIDATION_ERROR")),
+        (["ci"], (1, "CONFLICT")),
+    ],
+)
+def test_create_tells_what_is_wrong(arguments: list[str], told: tuple[int, str]) -> None:
+    assert refusal("apikey", "create", *arguments)[:2] == told
 
     assert not ApiKey.objects.exists()
+
+
+def test_create_refuses_a_moment_that_is_none() -> None:
+    with pytest.raises(CommandError, match="--expires"):
+        manage("apikey", "create", "bot", "--expires", "soon")
 
 
 @pytest.mark.parametrize("named_by", ["name", "prefix", "full_prefix", "id"])
@@ -75,8 +95,10 @@ def test_revoke_finds_a_key_by_name_prefix_or_id(make_key: MakeKey, named_by: st
 
 
 def test_revoke_of_an_unknown_key_fails() -> None:
-    with pytest.raises(CommandError, match="No key is named 'nobody'"):
-        manage("apikey", "revoke", "nobody")
+    exit_code, code, message = refusal("apikey", "revoke", "nobody")
+
+    assert (exit_code, code) == (1, "NOT_FOUND")
+    assert message.startswith("No key is named 'nobody'")
 
 
 def test_list_shows_live_keys_and_all_of_them_when_asked(make_key: MakeKey) -> None:
@@ -125,3 +147,4 @@ def test_audit_verify_exits_1_and_names_the_first_broken_entry(
 
     assert exit_.value.code == 1
     assert f"entry {AuditEntry.objects.get().pk}" in capsys.readouterr().out
+    assert refusal("audit", "verify")[:2] == (1, "CONFLICT")

@@ -82,7 +82,8 @@ import os, subprocess, sys, time
 from jobs import processes
 assert processes.become_subreaper()
 own = subprocess.Popen(["sleep", "600"])
-spawn = "import subprocess; subprocess.Popen(['sleep', '%d'], start_new_session=True)"
+# _exit: else subprocess reaps the short one itself where that ends soon enough
+spawn = "import os, subprocess; p = subprocess.Popen(['sleep', '%d'], start_new_session=True); os._exit(0)"
 for seconds in (600, 0):
     subprocess.run([sys.executable, "-c", spawn % seconds], check=True)
 children = lambda: processes.hunt.psutil.Process().children()

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from access.management.commands.apikey import command_actor
 from access.principals import Principal
 from jobs import lifecycle, queries
 from jobs.explain import explain
@@ -22,7 +21,7 @@ from jobs.text import job_page, job_table, log_text, state_text
 from rauskuclaw import errors
 from rauskuclaw.api.parsers import parse_json
 from rauskuclaw.errors import Problem
-from rauskuclaw.operations.command import Answer, OperatorCommand, first_line
+from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor, first_line
 from rauskuclaw.operations.text import count
 
 ID_HELP = "the job's id, or at least the first 4 characters of it"

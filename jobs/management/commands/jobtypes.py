@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from access.management.commands.apikey import command_actor
 from jobs import job_types, queries
 from jobs.job_types import JobTypeChange, RetrySettings
 from jobs.models import JobType
@@ -15,7 +14,7 @@ from jobs.representation import type_json
 from jobs.text import type_page, type_table
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
-from rauskuclaw.operations.command import Answer, OperatorCommand
+from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor
 
 KEYS = (
     *(name for name in JobTypeChange.model_fields if name != "retry"),
