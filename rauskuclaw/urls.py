@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from rauskuclaw.api.health import Health, Ping, Ready
+from rauskuclaw.health import Health, Ping, Ready
 from rauskuclaw.pages import Docs, Home, Schema
 
 admin.autodiscover()

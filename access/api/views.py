@@ -20,7 +20,6 @@ from rest_framework.views import APIView
 
 from access import keys, sessions, tokens
 from access.api import serializers
-from access.api.representation import key_json, principal_json
 from access.authentication import (
     authenticate_key,
     header_key,
@@ -30,6 +29,7 @@ from access.authentication import (
 from access.models import ApiKey
 from access.permissions import RolePermission, UnrestrictedAdmin, counts_as_read
 from access.principals import Principal, principal_of
+from access.representation import key_json, principal_json
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
 from rauskuclaw.config import load

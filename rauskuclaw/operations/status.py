@@ -17,9 +17,9 @@ from jobs.models import CallbackDelivery, Job, Node, Status
 from jobs.nodes import is_alive
 from rauskuclaw import __version__, errors
 from rauskuclaw.api.fields import iso_ms
-from rauskuclaw.api.health import Check, check_all
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
+from rauskuclaw.health import Check, check_all
 from rauskuclaw.operations.command import Answer
 from rauskuclaw.operations.text import Cell, Paint, pairs, span, table
 from rauskuclaw.stack.state import read_state

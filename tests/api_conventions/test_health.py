@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from jobs import nodes
 from jobs.models import Node
+from rauskuclaw import health
 from rauskuclaw import redis as ours
-from rauskuclaw.api import health
 
 pytestmark = [pytest.mark.urls("tests.api_conventions.urls")]
 

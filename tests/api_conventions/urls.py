@@ -14,8 +14,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rauskuclaw import errors
-from rauskuclaw.api.health import Health, Ready
 from rauskuclaw.errors import Problem
+from rauskuclaw.health import Health, Ready
 from rauskuclaw.pages import Home
 
 FAULTS: dict[str, Exception] = {

@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from access import keys
-from access.api.representation import key_json
 from access.models import ApiKey, Role
+from access.representation import key_json
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor
