@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import signal
-import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
-from pydantic import BaseModel
-
-from jobs import dispatch, lifecycle, processes
-from jobs.context import AttemptContext, LogBuffer
-from jobs.handlers import inputs, registry
-from jobs.handlers.base import AttemptFailed, Cancelled, Interrupted, Level, Retry, TimeLimit
-from jobs.handlers.inputs import InvalidInput
+from jobs import attempts, processes
+from jobs.attempts import Ending
+from jobs.context import AttemptContext
+from jobs.handlers.base import Cancelled, Interrupted, TimeLimit
 from jobs.lifecycle import Claim
-from jobs.models import Outcome
+from jobs.log_buffer import LogBuffer
 from jobs.slots import Slots, Why
-from jobs.storable import NotStorable
-from rauskuclaw import errors
 from rauskuclaw.config import load
 
-logger = logging.getLogger("jobs.execution")
-
-CLAIM_PATIENCE_SEC = 30.0
-"""How long a claim waits for Postgres. After that the message is dropped and the reconciler publishes it again."""
-FINISH_PATIENCE_SEC = 600.0
-"""How long a finished attempt waits for Postgres to take its result. After that its lease decides."""
 STOP_SIGNAL = signal.SIGUSR2
 """Sent by the agent: look into your slot, your attempt may have to stop. SIGUSR1 is Celery's own soft time limit."""
-
-T = TypeVar("T")
 
 
 class _Running:
@@ -81,19 +61,6 @@ def cookie(node: uuid.UUID | None, job_id: uuid.UUID, number: int) -> str:
     return f"{node}/{job_id}/{number}"
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How an attempt ended, before Postgres is told. code None with outcome SUCCEEDED."""
-
-    outcome: Outcome
-    result: Any = None
-    code: str | None = None
-    message: str = ""
-    details: Any = None
-    retry: bool = False
-    retry_after_sec: float | None = None
-
-
 def run_attempt(
     job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None, slots: Slots | None = None
 ) -> None:
@@ -104,10 +71,7 @@ def run_attempt(
     slots = slots or Slots(1)
     slots.take(job_id, fence + 1)
     try:
-        claim = _with_patience(
-            lambda: lifecycle.claim(job_id, fence, worker=worker, node=node, lease_sec=load().lease_sec),
-            CLAIM_PATIENCE_SEC,
-        )
+        claim = attempts.claim(job_id, fence, worker=worker, node=node)
         if claim is not None:
             slots.take(job_id, claim.fence, timeout_sec=claim.timeout_sec)
             _run_claimed(claim, worker=worker, node=node, slots=slots)
@@ -116,8 +80,7 @@ def run_attempt(
 
 
 def _run_claimed(claim: Claim, *, worker: str, node: uuid.UUID | None, slots: Slots) -> None:
-    if claim.has_backlog and claim.left_in_window <= max(2, load().worker_concurrency):
-        _with_patience(lambda: dispatch.fill(claim.queue, wait=False), CLAIM_PATIENCE_SEC)
+    attempts.refill(claim, slots=load().worker_concurrency)
     buffer = LogBuffer(claim.id, claim.fence)
     try:
         ending = _perform(claim, buffer, cookie=cookie(node, claim.id, claim.fence), slots=slots)
@@ -129,7 +92,7 @@ def _run_claimed(claim: Claim, *, worker: str, node: uuid.UUID | None, slots: Sl
         # What commands left in the background ends with the attempt, however it ended.
         processes.kill_descendants(os.getpid())
     lines = buffer.close()
-    _with_patience(lambda: _end(claim, ending, lines, worker), FINISH_PATIENCE_SEC)
+    attempts.settle(claim, ending, lines, worker)
 
 
 def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> Ending:
@@ -137,8 +100,8 @@ def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> E
     global _running  # noqa: PLW0603 - one attempt a process; the signal handlers have no other way to find it
     running = _running = _Running(claim)
     try:
-        handler = _handler(claim)
-        context = AttemptContext(claim, _parsed(claim, handler, buffer), buffer, cookie=cookie)
+        handler = attempts.handler_of(claim)
+        context = AttemptContext(claim, attempts.parsed_input(claim, handler, buffer), buffer, cookie=cookie)
         context.workspace.mkdir(parents=True, exist_ok=True)
         running.context = context
         running.open = True
@@ -151,96 +114,11 @@ def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> E
             output = handler.run(context)
         finally:
             running.open = False
-        return _succeeded(output)
+        return attempts.succeeded(output)
     except Cancelled:
         raise
-    except TimeLimit:
-        limit = {"timeout_sec": claim.timeout_sec}
-        return Ending(Outcome.TIMED_OUT, code=errors.JOB_TIMEOUT.name, message="timeout", details=limit, retry=True)
-    except AttemptFailed as failure:
-        after = failure.after_sec if isinstance(failure, Retry) else None
-        return Ending(
-            Outcome.FAILED, code=failure.code.name, message=failure.message, details=failure.details,
-            retry=failure.retryable, retry_after_sec=after,
-        )  # fmt: skip
     except BaseException as error:
-        # The attempt's boundary: whatever a handler raises ends this attempt and not the worker.
-        logger.exception("job %s (%s): handler %s raised", claim.id, claim.type, claim.handler)
-        code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
-        message = str(error) or type(error).__name__
-        details = {"exception": type(error).__name__}
-        return Ending(
-            Outcome.FAILED, code=code or errors.HANDLER_ERROR.name, message=message, details=details, retry=True
-        )
+        return attempts.failed(claim, error)
     finally:
         running.open = False
         _running = None
-
-
-def _handler(claim: Claim) -> registry.AnyHandler:
-    if claim.handler is None:
-        raise AttemptFailed(errors.JOB_TYPE_UNKNOWN, f"Unknown job type {claim.type!r}: create it or mend the job")
-    if not claim.enabled:
-        raise AttemptFailed(
-            errors.JOB_TYPE_DISABLED, f"job type {claim.type!r} is disabled; enable it in the job types"
-        )
-    handler = registry.get(claim.handler)
-    if handler is None:
-        raise AttemptFailed(
-            errors.HANDLER_UNKNOWN, f"Unknown handler {claim.handler!r}: no installed package brings it"
-        )
-    return handler
-
-
-def _parsed(claim: Claim, handler: registry.AnyHandler, buffer: LogBuffer) -> BaseModel:
-    try:
-        return inputs.parse(handler, claim.input)
-    except InvalidInput as error:
-
-        def log(message: str, level: Level = "info", **meta: Any) -> None:
-            buffer.add(message, level, meta)
-
-        raise handler.on_invalid_input(log, str(error)) from None
-
-
-def _succeeded(output: Any) -> Ending:
-    result = output.model_dump(mode="json") if isinstance(output, BaseModel) else output
-    return Ending(Outcome.SUCCEEDED, result=result)
-
-
-def _end(claim: Claim, ending: Ending, lines: list[dict[str, Any]], worker: str) -> None:
-    if ending.outcome == Outcome.SUCCEEDED:
-        try:
-            accepted = lifecycle.succeed(claim.id, claim.fence, result=ending.result, lines=lines)
-        except NotStorable as error:
-            unusable = Ending(
-                Outcome.FAILED, code=errors.RESULT_INVALID.name, message=f"the result cannot be stored: {error}"
-            )
-            _end(claim, unusable, lines, worker)
-            return
-    else:
-        wait = claim.retry.wait_sec(claim.attempts) if ending.retry_after_sec is None else ending.retry_after_sec
-        accepted = lifecycle.fail(
-            claim.id, claim.fence, code=ending.code, message=ending.message, details=ending.details, retry=ending.retry,
-            retry_in_sec=wait, handler=claim.handler or "", outcome=ending.outcome, lines=lines,
-        )  # fmt: skip
-    if not accepted:
-        meta = {"attempt": claim.fence, "worker": worker, "outcome": ending.outcome}
-        lifecycle.append_logs(claim.id, [("warn", "Stale attempt ignored", meta)])
-
-
-def _with_patience(step: Callable[[], T], patience_sec: float) -> T | None:
-    """Do a step that needs Postgres; while it is away, wait and try again. None when the patience ran out."""
-    give_up_at = time.monotonic() + patience_sec
-    wait = 0.1
-    while True:
-        try:
-            return step()
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            if time.monotonic() + wait > give_up_at:
-                logger.error("gave up after %.0f s without the database: %s", patience_sec, error)
-                return None
-            logger.warning("the database is away, trying again in %.1f s: %s", wait, error)
-            time.sleep(wait)
-            wait = min(2.0, wait * 2)

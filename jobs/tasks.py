@@ -16,6 +16,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import InterfaceError, OperationalError, connection
 
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
+from jobs.pools.process import ProcessPool
 from rauskuclaw.celery import app
 from rauskuclaw.config import load
 from rauskuclaw.wire import job_queue
@@ -37,9 +38,9 @@ class AttemptRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """The process died, or is at its hard limit (that comes here too, and before `on_timeout`)."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
-        if (current := agent.current()) is not None and isinstance(error, (TimeLimitExceeded, WorkerLostError)):
+        if isinstance(error, (TimeLimitExceeded, WorkerLostError)):
             timed_out = isinstance(error, TimeLimitExceeded)
-            current.process_failed(cast(int, self.worker_pid), timed_out=timed_out, detail=str(error))
+            _process_pool().process_failed(cast(int, self.worker_pid), timed_out=timed_out, detail=str(error))
         super().on_failure(exc_info, send_failed_event, return_ok)
 
 
@@ -55,18 +56,24 @@ def run_attempt(self: Any, *, job_id: str, fence: int) -> None:
     worker = agent.current()
     if worker is None:
         raise RuntimeError("jobs run in a worker that consumes job queues, and nowhere else")
+    slots = _process_pool().slots
     # Here and not in worker_process_init: billiard sets its own signal handlers after that.
-    execution.install_signal_handlers(worker.slots)
+    execution.install_signal_handlers(slots)
     longest_sec = dispatch.timeout_sec(self.request.timelimit)
     message: dispatch.Message | None = dispatch.Message(uuid.UUID(job_id), fence, longest_sec)
     chain_until = time.monotonic() + dispatch.CHAIN_SEC
     while message is not None:
-        execution.run_attempt(
-            message.job_id, message.fence, worker=load().worker_id, node=worker.node, slots=worker.slots
-        )
+        execution.run_attempt(message.job_id, message.fence, worker=load().worker_id, node=worker.node, slots=slots)
         if time.monotonic() >= chain_until:
             return
         message = dispatch.take_next(worker.queues, max_timeout_sec=longest_sec)
+
+
+def _process_pool() -> ProcessPool:
+    current = agent.current()
+    if current is None or not isinstance(current.pool, ProcessPool):
+        raise RuntimeError("not a worker with a process pool that consumes job queues")
+    return current.pool
 
 
 @contextlib.contextmanager
@@ -108,7 +115,7 @@ def _make_agent(sender: Any, **_kwargs: Any) -> None:
     consumed = sender.app.amqp.queues.consume_from
     queues = [queue for queue in load().worker_queue_allowlist if job_queue(queue) in consumed]
     if queues:
-        agent.start(queues=queues, concurrency=load().worker_concurrency)
+        agent.start(queues=queues)
         processes.become_subreaper()
 
 
@@ -128,5 +135,5 @@ def _stop_agent(**_kwargs: Any) -> None:
 def _prepare_pool_process(**_kwargs: Any) -> None:
     processes.die_with_parent()
     processes.become_subreaper()
-    if (current := agent.current()) is not None:
-        current.slots.join()
+    if agent.current() is not None:
+        _process_pool().slots.join()

@@ -21,10 +21,17 @@ NODE = uuid.UUID("00000000-0000-4000-8000-000000000001")
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The test database. `transaction=True` tests end with a TRUNCATE, which the audit log would refuse."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE access_auditentry DISABLE TRIGGER auditentry_is_never_truncated")
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        # A thread that writes logs keeps its connection for a moment, and the database is dropped next.
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def error_of(job: Job) -> dict[str, Any]:

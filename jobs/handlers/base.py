@@ -18,7 +18,7 @@ from rauskuclaw import errors
 InputT = TypeVar("InputT", bound=BaseModel)
 OutputT = TypeVar("OutputT", bound=BaseModel)
 Level = Literal["debug", "info", "warn", "error"]
-Pool = Literal["process", "io"]
+PoolName = Literal["process", "io"]
 """Where a handler runs: in a process of its own, or as one of many coroutines in the event loop of an I/O worker."""
 
 
@@ -140,7 +140,7 @@ class Handler(ABC, Generic[InputT, OutputT]):
     """Stable id, `<package>:<name>`."""
     Input: type[InputT]
     Output: type[OutputT]
-    pool: ClassVar[Pool] = "process"
+    pool: ClassVar[PoolName] = "process"
     needs: ClassVar[Needs] = Needs()
     checks_input_at_creation: ClassVar[bool] = True
     """Whether bad input is a 400 at creation. If not, it fails in the worker, with INPUT_INVALID."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from jobs import dispatch
 from jobs.agent import Agent
+from jobs.pools.process import ProcessPool
 from rauskuclaw import redis
 
 
@@ -24,7 +26,8 @@ def terminations() -> Iterator[list[int]]:
 
 @pytest.fixture
 def agent() -> Agent:
-    return Agent(queues=["default"], concurrency=1)
+    node = uuid.uuid4()
+    return Agent(node, ProcessPool(node, 1), queues=["default"])
 
 
 def test_an_idle_worker_beside_messages_restarts(agent: Agent, terminations: list[int]) -> None:

@@ -289,7 +289,7 @@ def test_a_second_delivery_of_the_same_message_runs_nothing(run: Run) -> None:
 
 
 def test_a_flood_of_lines_is_cut_with_a_note(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.context.MAX_LINES", 50)
+    monkeypatch.setattr("jobs.log_buffer.MAX_LINES", 50)
 
     def flood(ctx: JobContext[Anything]) -> Anything:
         for n in range(200):
