@@ -14,8 +14,8 @@ urlpatterns = [
     path("ready", Ready.as_view(), name="ready"),
     path("v1/ping", Ping.as_view(), name="ping"),
     path("v1/schema", Schema.as_view(), name="schema"),
-    path("v1/", include("access.api.urls")),
     path("v1/", include("jobs.api.urls")),
+    path("v1/", include("access.api.urls")),
     path("docs", Docs.as_view(), name="docs"),
     path("admin/", admin.site.urls),
 ]
