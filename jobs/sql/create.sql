@@ -1,5 +1,6 @@
 -- Create jobs with their first log line and, for one job with an Idempotency-Key, the key: all or nothing.
--- rows: a JSON array; digest: null without a key. No row comes back when the key is already taken and alive.
+-- rows: a JSON array; digest: null without a key. No row comes back when the key is already taken and alive, or when a
+-- type's row is not the one that type_version names (job_types.sql; null: whatever it is).
 -- Locks: none that wait, except on a concurrent first use of the same key (its unique index), which is the point.
 -- A job is put into its queue's window here when there is room and nothing of its rank waits before it (job_in_window,
 -- job_to_publish); otherwise fill.sql does it. With publish false (batches), always fill.sql.
@@ -7,14 +8,19 @@ WITH incoming AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS row (
         ord int, id uuid, type text, queue text, priority smallint, timeout_sec smallint, max_attempts smallint,
-        callback_url text, tags jsonb, input jsonb, waiting_on smallint, created_by text, handler text
+        callback_url text, tags jsonb, input jsonb, waiting_on smallint, created_by text, handler text,
+        type_version text
     )
+),
+outdated AS MATERIALIZED (
+    SELECT FROM incoming LEFT JOIN jobs_jobtype AS t ON t.name = incoming.type
+    WHERE type_version IS NOT NULL AND t.ctid::text || '/' || t.xmin::text IS DISTINCT FROM type_version
 ),
 taken_key AS (
     INSERT INTO jobs_idempotencykey AS existing (digest, fingerprint, job_id, created_at, expires_at)
     SELECT %(digest)s::text, %(fingerprint)s::text, id, now(), now() + make_interval(secs => %(ttl_sec)s::float8)
     FROM incoming
-    WHERE %(digest)s::text IS NOT NULL
+    WHERE %(digest)s::text IS NOT NULL AND NOT EXISTS (SELECT FROM outdated)
     ON CONFLICT (digest) DO UPDATE
     SET fingerprint = EXCLUDED.fingerprint, job_id = EXCLUDED.job_id,
         created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at
@@ -52,7 +58,7 @@ job AS (
             THEN now()
         END
     FROM incoming
-    WHERE %(digest)s::text IS NULL OR EXISTS (SELECT FROM taken_key)
+    WHERE (%(digest)s::text IS NULL OR EXISTS (SELECT FROM taken_key)) AND NOT EXISTS (SELECT FROM outdated)
     RETURNING *
 ),
 line AS (

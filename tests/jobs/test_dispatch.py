@@ -13,11 +13,12 @@ from django.utils import timezone
 from kombu import Connection
 
 from jobs import dispatch, lifecycle
-from jobs.models import Job
+from jobs.models import Job, JobType
 from jobs.submission import NewJob, submit, submit_batch
 from rauskuclaw import redis
 from rauskuclaw.celery import app
 from rauskuclaw.config import load
+from rauskuclaw.errors import Problem
 from rauskuclaw.wire import job_queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -148,12 +149,35 @@ def test_without_redis_jobs_are_created_read_and_cancelled(make_job: Make, dead_
     assert lifecycle.cancel(job.id, by="test").status == "cancelled"
 
 
-def test_posting_a_job_costs_two_statements_and_no_transaction_around_them(
+def test_posting_another_job_of_a_type_costs_one_statement(
+    make_job: Make, wire: redis_py.Redis, django_assert_num_queries: Any
+) -> None:
+    make_job()
+
+    with django_assert_num_queries(1):
+        submit(NewJob(type="report.generate"), created_by="test")
+
+
+def test_a_type_that_changed_decides_as_it_is_now(make_job: Make) -> None:
+    types = JobType.objects.filter(name=make_job().type)
+
+    types.update(enabled=False)
+    with pytest.raises(Problem, match="is disabled"):
+        submit(NewJob(type="report.generate"), created_by="test")
+    types.update(enabled=True, default_timeout_sec=7)
+    job = submit(NewJob(type="report.generate"), created_by="test", idempotency_key="k").job
+
+    assert job.timeout_sec == 7
+    types.update(default_timeout_sec=8)
+    assert submit(NewJob(type="report.generate", timeout_sec=7), created_by="test", idempotency_key="k").idempotent
+
+
+def test_posting_a_job_costs_at_most_three_statements_and_no_transaction_around_them(
     make_type: Any, wire: redis_py.Redis, django_assert_max_num_queries: Any
 ) -> None:
     make_type()
 
-    with django_assert_max_num_queries(2) as queries:
+    with django_assert_max_num_queries(3) as queries:
         submit(NewJob(type="report.generate"), created_by="test", idempotency_key="k")
 
     assert not any(query["sql"] == "BEGIN" for query in queries.captured_queries)
