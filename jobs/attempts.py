@@ -48,6 +48,11 @@ def refill(claim: Claim, *, slots: int) -> None:
         with_patience(lambda: dispatch.fill(claim.queue, wait=False), CLAIM_PATIENCE_SEC)
 
 
+def make_room(claim: Claim) -> None:
+    """The attempt took up a limit and has ended: let the job in that waited for it."""
+    with_patience(lambda: dispatch.fill(claim.queue, wait=False), CLAIM_PATIENCE_SEC)
+
+
 @dataclass(frozen=True)
 class Ending:
     """How an attempt ended, before Postgres is told. code None with outcome SUCCEEDED."""

@@ -43,6 +43,11 @@ def window_params() -> dict[str, Any]:
     }
 
 
+def ageing_sec() -> float:
+    """Seconds of age that count as much as a step of priority; a hundred years where ageing is off."""
+    return load().priority_ageing_sec or 3.2e9
+
+
 def fill(queue: str, *, wait: bool = True) -> int:
     """Publish the best due jobs of `queue` up to its window. Returns how many.
 
@@ -50,7 +55,7 @@ def fill(queue: str, *, wait: bool = True) -> int:
     """
     with transaction.atomic():
         locked = rows("fill_lock", {"queue": queue, "wait": wait})[0]["locked"]
-        found = rows("fill", {"queue": queue, **window_params()}) if locked else []
+        found = rows("fill", {"queue": queue, "ageing_sec": ageing_sec(), **window_params()}) if locked else []
     publish(found)
     return len(found)
 

@@ -87,12 +87,14 @@ def _run_claimed(claim: Claim, *, worker: str, node: uuid.UUID | None, slots: Sl
     except Cancelled:
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
         buffer.close()
-        return
+    else:
+        lines = buffer.close()
+        attempts.settle(claim, ending, lines, worker)
     finally:
         # What commands left in the background ends with the attempt, however it ended.
         processes.kill_descendants(os.getpid())
-    lines = buffer.close()
-    attempts.settle(claim, ending, lines, worker)
+    if claim.takes_limit:
+        attempts.make_room(claim)
 
 
 def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> Ending:

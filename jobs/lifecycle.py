@@ -41,6 +41,7 @@ RULES: dict[str, Rule] = {
     "fail": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
     "lose": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
     "block": Rule(frozenset({Status.QUEUED}), frozenset({Status.FAILED})),
+    "expire": Rule(frozenset({Status.QUEUED}), frozenset({Status.FAILED})),
     "cancel": Rule(frozenset({Status.QUEUED, Status.RUNNING}), frozenset({Status.CANCELLED})),
     "reopen": Rule(frozenset({Status.FAILED, Status.CANCELLED}), frozenset({Status.QUEUED})),
 }
@@ -85,6 +86,8 @@ class Claim:
     """None: the job's type does not exist."""
     enabled: bool
     retry: RetryPolicy
+    takes_limit: bool
+    """Whether its end makes room for a job that a limit holds back."""
     left_in_window: int
     has_backlog: bool
 
@@ -183,16 +186,18 @@ def _end(
     return True
 
 
-def cancel(job_id: uuid.UUID, *, by: str) -> Job:
+def cancel(job_id: uuid.UUID, *, by: str, reason: errors.Code = errors.JOB_CANCELLED) -> Job:
     """queued | running → cancelled; the worker that runs it is told at commit. Cancelling again changes nothing.
 
-    Raises Problem NOT_FOUND, or CONFLICT when the job has succeeded or failed.
+    reason: where it is not somebody's wish, the code of the job's error. Raises Problem NOT_FOUND, or CONFLICT when the
+    job has succeeded or failed.
     """
-    error = dumps(error_json("the job was cancelled", code=errors.JOB_CANCELLED.name))
+    is_wish = reason is errors.JOB_CANCELLED
+    error = dumps(error_json("the job was cancelled" if is_wish else reason.meaning, code=reason.name))
     with transaction.atomic():
         # The lock in a statement of its own: the next one's snapshot then sees the attempt of a claim that was first.
         Job.objects.select_for_update().filter(pk=job_id).values_list("pk").first()
-        ended = jobs("cancel", {"id": job_id, "by": by, "error": error})
+        ended = jobs("cancel", {"id": job_id, "by": by, "error": error, "job_error": None if is_wish else error})
         if ended and ended[0].has_dependants:
             _settle_dependants(job_id, Status.CANCELLED)
         if ended:
@@ -222,7 +227,9 @@ def reopen(job_id: uuid.UUID, *, by: str) -> Job:
             raise Problem(errors.NOT_FOUND, f"no job {job_id}")
         if job.status not in RULES["reopen"].sources:
             raise Problem(errors.CONFLICT, f"the job is {job.status}; only failed and cancelled jobs can be retried")
-        params = {"id": job_id, "by": by, "waiting_on": _open_dependencies(job)}
+        params = {
+            "id": job_id, "by": by, "waiting_on": _open_dependencies(job), "ageing_sec": dispatch.ageing_sec(),
+        }  # fmt: skip
         updated = jobs("reopen", params)[0]
         audit.record(
             actor=by, action="job.retried", object_type="job", object_id=str(job_id), details={"series": updated.series}
@@ -260,7 +267,10 @@ def _settle_dependants(job_id: uuid.UUID, status: Status) -> None:
         for queue in {row["queue"] for row in released if row["waiting_on"] == 0}:
             transaction.on_commit(partial(dispatch.fill, queue))
         return
-    failed = [job_id]
+    _block_dependants_of([job_id])
+
+
+def _block_dependants_of(failed: list[uuid.UUID]) -> None:
     while failed:
         blocked = rows("block_dependants", {"failed_ids": failed, "blocked_ids": [], "missing": "[]"})
         transaction.on_commit(partial(live.announce, [row["id"] for row in blocked]))
@@ -270,6 +280,18 @@ def _settle_dependants(job_id: uuid.UUID, status: Status) -> None:
 def block(job_id: uuid.UUID, *, missing: Sequence[str]) -> None:
     """queued → failed with DEPENDENCY_BLOCKED, for a job just created whose dependencies can never all succeed."""
     rows("block_dependants", {"failed_ids": [], "blocked_ids": [job_id], "missing": json.dumps(list(missing))})
+
+
+def expire(*, limit: int) -> int:
+    """queued → failed with JOB_EXPIRED, for at most `limit` jobs whose time to begin is over. Returns how many."""
+    error = dumps(error_json(errors.JOB_EXPIRED.meaning, code=errors.JOB_EXPIRED.name))
+    with transaction.atomic():
+        expired = rows("expire", {"limit": limit, "error": error})
+        _block_dependants_of([row["id"] for row in expired if row["has_dependants"]])
+        transaction.on_commit(partial(live.announce, [row["id"] for row in expired]))
+        if any(row["calls_back"] for row in expired):
+            transaction.on_commit(dispatch.ring_callbacks)
+    return len(expired)
 
 
 def append_logs(job_id: uuid.UUID, lines: Iterable[Line]) -> None:

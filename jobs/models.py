@@ -28,6 +28,11 @@ class Status(models.TextChoices):
         """Whether the job has ended."""
         return self in TERMINAL
 
+    @classmethod
+    def open(cls) -> list[Status]:
+        """Those that are not terminal."""
+        return [cls.QUEUED, cls.RUNNING]
+
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
@@ -43,8 +48,35 @@ class Outcome(models.TextChoices):
     LOST = "lost", "Worker lost"
 
 
+class OnLimit(models.TextChoices):
+    """What a new job does when as many jobs of its type and concurrency key exist as may run at once."""
+
+    WAIT = "wait", "Wait for its turn"
+    CANCEL_RUNNING = "cancel_running", "Cancel the oldest of them"
+    DROP_NEW = "drop_new", "Is cancelled itself"
+
+
+class Queue(models.Model):
+    """What an operator has said of a queue. A queue needs no row to be used."""
+
+    name = models.CharField(primary_key=True, max_length=80)
+    paused = models.BooleanField(default=False, db_default=False, help_text="Its jobs wait; those that run go on")
+    max_running = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Jobs of the queue that may run at once; empty: as many as there are processes"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=~Q(max_running=0), name="queue_limit_is_at_least_1")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class JobType(models.Model):
-    """A kind of job: which handler runs it, its defaults and its retry policy."""
+    """A kind of job: which handler runs it, its defaults, its retry policy and its limits."""
 
     name = models.CharField(primary_key=True, max_length=80)
     enabled = models.BooleanField(default=True, db_default=True)
@@ -59,6 +91,32 @@ class JobType(models.Model):
         db_default=0.2,
         help_text="Share of the wait that is random, 0..1, so that retries do not march in step",
     )
+    paused = models.BooleanField(default=False, db_default=False, help_text="Its jobs wait; those that run go on")
+    max_running = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Jobs of the type that may run at once, on all queues; empty: no limit"
+    )
+    max_running_per_key = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Jobs of the type with one concurrency key that may run at once"
+    )
+    key_pointer = models.CharField(
+        max_length=200,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="JSON pointer (RFC 6901) into the input whose value is the concurrency key, e.g. /repository",
+    )
+    on_limit = models.CharField(
+        max_length=14,
+        choices=OnLimit,
+        default=OnLimit.WAIT,
+        db_default=OnLimit.WAIT,
+        help_text="What a new job does when its concurrency key is at its limit",
+    )
+    rate_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Attempts that may begin a period")
+    rate_period_sec = models.PositiveIntegerField(default=60, db_default=60)
+    rate_per_key = models.BooleanField(
+        default=False, db_default=False, help_text="Whether the rate limit is each concurrency key's own"
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -67,6 +125,17 @@ class JobType(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(default_timeout_sec__range=(1, 3600)), name="jobtype_timeout_is_1_to_3600_sec"
+            ),
+            models.CheckConstraint(
+                condition=~Q(max_running=0) & ~Q(max_running_per_key=0) & ~Q(rate_limit=0),
+                name="jobtype_limits_are_at_least_1",
+            ),
+            models.CheckConstraint(
+                condition=Q(rate_period_sec__range=(1, 86400)), name="jobtype_rate_period_is_1_to_86400_sec"
+            ),
+            models.CheckConstraint(
+                condition=Q(on_limit="wait") | Q(max_running_per_key__isnull=False),
+                name="jobtype_has_a_limit_if_it_acts_on_it",
             ),
             models.CheckConstraint(
                 condition=Q(default_max_attempts__range=(1, 10)), name="jobtype_attempts_are_1_to_10"
@@ -114,6 +183,14 @@ class Job(models.Model):
     published_at = models.DateTimeField(
         null=True, blank=True, help_text="When put into its queue's window; null: not in it"
     )
+    turn_at = models.DateTimeField(
+        db_default=Now(), help_text="Order within a queue: when it was made, less a span for each step of priority"
+    )
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Fails if it has not begun by then")
+    concurrency_key = models.CharField(
+        max_length=200, default="", db_default="", blank=True, help_text="Whose turn and whose limits it takes"
+    )
+    unique_key = models.CharField(max_length=200, default="", db_default="", blank=True, help_text="Debounced by this")
     waiting_on = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Dependencies not yet succeeded")
     has_dependants = models.BooleanField(default=False, db_default=False)
     locked_by = models.CharField(
@@ -157,10 +234,21 @@ class Job(models.Model):
             ),
         ]
         indexes = [
-            # The dispatcher's order: what may be published next, a queue at a time.
+            # What may be published next: a queue at a time, in it each type and key, in it by turn.
             models.Index(
-                "queue", models.F("priority").desc(), "created_at", "id",
+                fields=["queue", "type", "concurrency_key", "turn_at", "id"],
                 condition=Q(status=Status.QUEUED, published_at__isnull=True, waiting_on=0), name="job_to_publish",
+            ),
+            models.Index(
+                fields=["type", "concurrency_key", "created_at"],
+                condition=Q(status__in=[Status.QUEUED, Status.RUNNING]) & ~Q(concurrency_key=""),
+                name="job_open_by_key",
+            ),
+            models.Index(
+                fields=["type", "unique_key", "created_at"], condition=~Q(unique_key=""), name="job_by_unique_key",
+            ),
+            models.Index(
+                fields=["expires_at"], condition=Q(status=Status.QUEUED, expires_at__isnull=False), name="job_expiring",
             ),
             models.Index(
                 fields=["queue", "published_at"], condition=Q(status=Status.QUEUED, published_at__isnull=False),
@@ -235,6 +323,9 @@ class Attempt(models.Model):
     node = models.UUIDField(null=True, blank=True)
     outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.RUNNING)
     error = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    rate_key = models.CharField(  # noqa: DJ001 - null keeps it out of the index
+        max_length=300, null=True, blank=True, help_text="Whose rate limit it counts against"
+    )
     waited_ms = models.PositiveBigIntegerField(help_text="From due to claimed")
     started_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -249,6 +340,11 @@ class Attempt(models.Model):
                 | (~Q(outcome=Outcome.RUNNING) & Q(ended_at__isnull=False, ran_ms__isnull=False)),
                 name="attempt_has_ended_iff_it_has_an_outcome",
             ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["rate_key", "started_at"], condition=Q(rate_key__isnull=False), name="attempt_by_rate_key"
+            )
         ]
 
     def __str__(self) -> str:

@@ -247,7 +247,7 @@ class QueueState:
     """How busy a queue is, seen from one of its jobs. Counting stops at COUNTED_JOBS."""
 
     ahead: int
-    """Jobs not yet published that are to be published before this one: of higher priority, or as urgent and older."""
+    """Jobs not yet published that are to be published before this one: by priority and age."""
     in_window: int
     """Jobs published to the workers and not yet claimed; this one is not counted."""
     running: int
@@ -255,5 +255,5 @@ class QueueState:
 
 def queue_state(job: Job) -> QueueState:
     """Where `job` stands in its queue: one statement, whose cost COUNTED_JOBS bounds."""
-    facts = {"queue": job.queue, "priority": job.priority, "created_at": job.created_at, "id": job.id}
+    facts = {"queue": job.queue, "turn_at": job.turn_at, "id": job.id}
     return QueueState(**rows("queue_state", facts | {"most": COUNTED_JOBS})[0])

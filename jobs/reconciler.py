@@ -28,19 +28,21 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Report:
-    """What one run did: leases taken back, messages published again, jobs newly published."""
+    """What one run did: leases taken back, jobs too late, messages published again, jobs newly published."""
 
     leases_expired: int
+    jobs_expired: int
     republished: int
     published: int
 
 
 def reconcile() -> Report:
-    """Take back expired leases, publish again what Redis lost, fill every queue's window."""
+    """Take back expired leases, end expired jobs, publish again what Redis lost, fill every queue's window."""
     expired = take_back_expired_leases()
+    late = lifecycle.expire(limit=BATCH)
     republished = republish_lost()
     published = sum(dispatch.fill(row["queue"]) for row in rows("queues_with_backlog", {}))
-    return Report(expired, republished, published)
+    return Report(expired, late, republished, published)
 
 
 def note_beat() -> None:

@@ -14,8 +14,9 @@ from typing import Any
 from django.db import transaction
 
 from access.principals import Principal
-from jobs import dispatch, lifecycle, live, sql
+from jobs import dispatch, flow, lifecycle, live, sql
 from jobs.callbacks import callback_url_problem
+from jobs.flow import NO_FLOW, Flow
 from jobs.handlers import inputs, registry
 from jobs.handlers.inputs import InvalidInput
 from jobs.models import TERMINAL, IdempotencyKey, Job, JobDependency, JobType, Status
@@ -42,11 +43,12 @@ class NewJob:
     max_attempts: int | None = None
     callback_url: str | None = None
     tags: tuple[str, ...] = ()
+    flow: Flow = NO_FLOW
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """The job, and whether it already existed because its Idempotency-Key was used before."""
+    """The job, and whether it already existed: its Idempotency-Key or its unique key had been used."""
 
     job: Job
     idempotent: bool
@@ -79,6 +81,7 @@ def parse_new_job(body: object) -> NewJob:
         "timeout_sec": _integer(body, "timeout_sec", 1, 3600, faults),
         "max_attempts": _integer(body, "max_attempts", 1, 10, faults),
     }
+    turn = flow.parse(body, faults)
     if faults:
         message = "; ".join(message for _, message in faults)
         raise Problem(
@@ -90,6 +93,7 @@ def parse_new_job(body: object) -> NewJob:
         input=body.get("input"),
         callback_url=callback_url,
         tags=tuple(_text(tag) for tag in tags[:MAX_TAGS]) if isinstance(tags, list) else (),
+        flow=turn,
         **new,
     )
 
@@ -118,20 +122,22 @@ def submit(
     key = (idempotency_key or "").strip()
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest() if key else None
     if remembered := _remembered.get(new.type):
+        job_type, version = remembered
         with contextlib.suppress(Problem):
-            job_type, version = remembered
-            created = create(
-                [_checked(new, {new.type: job_type}, principal)], {new.type: job_type},
-                created_by=created_by, principal=principal, digest=digest, type_version=version,
-            )  # fmt: skip
-            if created:
-                return Submitted(created[0], idempotent=False)
+            checked = _checked(new, {new.type: job_type}, principal)
+            if not _looks_at_others(checked, {new.type: job_type}):
+                created = create(
+                    [checked], {new.type: job_type},
+                    created_by=created_by, principal=principal, digest=digest, type_version=version,
+                )  # fmt: skip
+                if created:
+                    return Submitted(created[0], idempotent=False)
     # Not known yet, changed since, or to be refused: only what the row says now decides that.
     types = _types([new.type])
     new = _checked(new, types, principal)
-    created = create([new], types, created_by=created_by, principal=principal, digest=digest)
-    if created:
-        return Submitted(created[0], idempotent=False)
+    made = _make(new, types, created_by=created_by, principal=principal, digest=digest)
+    if made is not None:
+        return made
     known = IdempotencyKey.objects.select_related("job").get(digest=digest)
     if known.fingerprint != fingerprint(new):
         raise Problem(
@@ -141,26 +147,65 @@ def submit(
     return Submitted(known.job, idempotent=True)
 
 
+def _make(
+    new: NewJob,
+    types: Mapping[str, JobType],
+    *,
+    created_by: str,
+    principal: Principal | None,
+    digest: str | None = None,
+) -> Submitted | None:
+    """One checked job, alone with others of its keys where it looks at them. None when `digest` is taken."""
+    if not _looks_at_others(new, types):
+        created = create([new], types, created_by=created_by, principal=principal, digest=digest)
+        return Submitted(created[0], idempotent=False) if created else None
+    job_type, unique = types[new.type], new.flow.unique
+    keys = [(new.type, new.flow.concurrency_key)] + ([(new.type, f"unique/{unique.key}")] if unique else [])
+    with flow.alone(keys):
+        if unique is not None and (kept := flow.kept(unique, new.type)) is not None:
+            if principal is not None:
+                principal.require_queue(kept.queue)
+            return Submitted(kept, idempotent=True)
+        created = create([new], types, created_by=created_by, principal=principal, digest=digest)
+        return Submitted(flow.settle(created[0], new.flow, job_type), idempotent=False) if created else None
+
+
+def _looks_at_others(new: NewJob, types: Mapping[str, JobType]) -> bool:
+    return flow.looks_at_others(new.flow, new.flow.concurrency_key, types[new.type])
+
+
 def submit_batch(
     items: Sequence[NewJob], *, created_by: str, principal: Principal | None = None
 ) -> list[Submitted | Problem]:
     """Create many jobs in one transaction. Each item gets its job or its Problem; bad items do not stop the others."""
     types = _types({item.type for item in items})
-    results: list[Submitted | Problem | None] = []
-    good: list[NewJob] = []
-    for item in items:
+    results: list[Submitted | Problem | None] = [None] * len(items)
+    plain: dict[int, NewJob] = {}
+    others: dict[int, NewJob] = {}
+    for place, item in enumerate(items):
         try:
-            good.append(_checked(item, types, principal))
-            results.append(None)
+            checked = _checked(item, types, principal)
         except Problem as problem:
-            results.append(problem)
-    created = iter(create(good, types, created_by=created_by, principal=principal) if good else ())
-    return [Submitted(next(created), idempotent=False) if result is None else result for result in results]
+            results[place] = problem
+        else:
+            (others if _looks_at_others(checked, types) else plain)[place] = checked
+    # A batch of which nothing looks at others is one statement, and so a transaction of its own.
+    with transaction.atomic() if others else contextlib.nullcontext():
+        for place, item in others.items():
+            results[place] = _make(item, types, created_by=created_by, principal=principal)
+        if plain:
+            created = create(list(plain.values()), types, created_by=created_by, principal=principal)
+            for place, job in zip(plain, created, strict=True):
+                results[place] = Submitted(job, idempotent=False)
+    return [result for result in results if result is not None]
 
 
 def fingerprint(new: NewJob) -> str:
     """SHA-256 of what makes two requests the same (contract 4.6), over canonical JSON: key order is no difference."""
-    canonical = json.dumps(asdict(new), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    facts = asdict(new)
+    if new.flow == NO_FLOW:
+        del facts["flow"]
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -191,8 +236,10 @@ def _checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | N
     check_input(new.input, job_type.handler)
     if principal is not None:
         principal.require_queue(new.queue)
+    key = flow.concurrency_key(new.flow, job_type, new.input)
     return replace(
         new,
+        flow=replace(new.flow, concurrency_key=key),
         priority=5 if new.priority is None else new.priority,
         timeout_sec=job_type.default_timeout_sec if new.timeout_sec is None else new.timeout_sec,
         max_attempts=job_type.default_max_attempts if new.max_attempts is None else new.max_attempts,
@@ -268,6 +315,10 @@ def create(
                 "timeout_sec": item.timeout_sec, "max_attempts": item.max_attempts, "callback_url": item.callback_url,
                 "tags": item.tags, "input": item.input, "waiting_on": plan.waiting_on, "created_by": created_by,
                 "handler": types[item.type].handler, "type_version": type_version,
+                "concurrency_key": item.flow.concurrency_key,
+                "unique_key": item.flow.unique.key if item.flow.unique else "",
+                "expires_in_sec": item.flow.expires_in_sec, "delay_sec": item.flow.delay_sec,
+                "limited": flow.is_limited(types[item.type]),
             }
             for ord_, (item, plan) in enumerate(zip(items, plans, strict=True))
         ]  # fmt: skip
@@ -278,24 +329,26 @@ def create(
             "ttl_sec": load().idempotency_ttl_sec,
             "publish": len(items) == 1,
             "log_message": log_message,
+            "ageing_sec": dispatch.ageing_sec(),
             **dispatch.window_params(),
         }
-        jobs = sql.jobs("create", params)
+        made = sql.jobs_and("create", params, "wants_fill")
+        jobs = [job for job, _ in made]
         if named:
             for job, plan in zip(jobs, plans if jobs else [], strict=True):
                 _link(job, plan)
-        transaction.on_commit(partial(_announce, jobs))
+        transaction.on_commit(partial(_announce, jobs, wants_fill=any(wants for _, wants in made)))
     return jobs
 
 
-def _announce(jobs: Sequence[Job]) -> None:
-    """After the commit: push what the statement put into the window; larger submissions are filled in, in order."""
+def _announce(jobs: Sequence[Job], *, wants_fill: bool) -> None:
+    """After the commit: push what the statement put into the window; what needs a look at others is filled in."""
     if len(jobs) == 1 and jobs[0].published_at is not None:
         job = jobs[0]
         dispatch.publish(
             [{"id": job.id, "queue": job.queue, "fence": 0, "priority": job.priority, "timeout_sec": job.timeout_sec}]
         )
-    elif len(jobs) > 1:
+    elif len(jobs) > 1 or wants_fill:
         for queue in dict.fromkeys(job.queue for job in jobs):
             dispatch.fill(queue)
     if jobs:

@@ -181,6 +181,11 @@ class Config(BaseSettings):
         2, "DISPATCH_WINDOW_FACTOR", "Published jobs a queue may hold for each worker process on it.",
         cfg="jobs.dispatch_window_factor", ge=1, le=100,
     )  # fmt: skip
+    priority_ageing_sec: int = setting(
+        600, "PRIORITY_AGEING_SEC",
+        "Seconds of waiting that count as a step of priority, so that nothing waits for ever; 0: priority alone.",
+        cfg="jobs.priority_ageing_sec", ge=0, le=86_400,
+    )  # fmt: skip
 
     worker_id: str = setting(
         socket.gethostname, "WORKER_ID", "Name of this worker in logs and attempts; the host name by default.",

@@ -130,6 +130,18 @@ JOB_TIMEOUT = Code(
     "JOB_TIMEOUT", None, "The attempt ran longer than timeout_sec.", "Raise timeout_sec or do less.", True
 )
 JOB_CANCELLED = Code("JOB_CANCELLED", None, "The job was cancelled.", "Nothing; or retry the job.")
+REPLACED = Code(
+    "REPLACED", None, "A newer job of the same key took this one's place, as its type's on_limit or its `unique` say.",
+    "Nothing: the newer job does the work. See the log for its id."
+)  # fmt: skip
+DROPPED = Code(
+    "DROPPED", None, "As many jobs of the same key existed as may run at once, and the type drops what is more.",
+    "Create it again when they have ended, or set the type's on_limit to wait."
+)  # fmt: skip
+JOB_EXPIRED = Code(
+    "JOB_EXPIRED", None, "The job had not begun when its expires_in_sec had passed.",
+    "Create it again with more time, or start more workers.", False
+)  # fmt: skip
 WORKER_LOST = Code(
     "WORKER_LOST", None, "The worker died while it ran the job and no attempt is left.",
     "See the worker's log (out of memory?); retry the job.", True
@@ -166,6 +178,27 @@ PUBLISHED_WAITING_FOR_SLOT = Code(
     "PUBLISHED_WAITING_FOR_SLOT", None, "The job has been handed to the workers and waits for a free process.",
     "Wait, or start more workers."
 )  # fmt: skip
+QUEUE_PAUSED = Code("QUEUE_PAUSED", None, "The job's queue is paused.", "Resume it: POST /v1/queues/{name}/resume.")
+JOB_TYPE_PAUSED = Code(
+    "JOB_TYPE_PAUSED", None, "The job's type is paused.", "Resume it: PATCH /v1/job-types/{name} with paused false."
+)
+QUEUE_LIMIT = Code(
+    "QUEUE_LIMIT", None, "As many jobs of the queue run as may at once.", "Wait, or raise the queue's max_running."
+)
+JOB_TYPE_LIMIT = Code(
+    "JOB_TYPE_LIMIT", None, "As many jobs of the type run as may at once.", "Wait, or raise the type's max_running."
+)
+KEY_LIMIT = Code(
+    "KEY_LIMIT", None, "As many jobs of the type and concurrency key run as may at once.",
+    "Wait, or raise the type's max_running_per_key."
+)  # fmt: skip
+RATE_LIMIT = Code(
+    "RATE_LIMIT", None, "As many attempts of the type have begun as may in its period.",
+    "Wait, or raise the type's rate_limit."
+)  # fmt: skip
+DEBOUNCED = Code(
+    "DEBOUNCED", None, "The job waits for its debounce window to pass without a newer one.", "Wait, or cancel the job."
+)
 WAITING_FOR_DEPENDENCIES = Code(
     "WAITING_FOR_DEPENDENCIES", None, "Jobs that this one depends on have not succeeded yet.",
     "See why those are waiting."

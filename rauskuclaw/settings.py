@@ -46,7 +46,8 @@ def _database(config: Config) -> dict[str, Any]:
             # cost several times what running them does. No other statement is ever run so often; Django's None would
             # forbid it for all.
             "prepare_threshold": 2**31,
-            "options": "-c plan_cache_mode=force_generic_plan",
+            # A plan made while a table was small would go on reading all of it when it has grown: so, indexes.
+            "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off",
             # A dead peer (failover, cut network) is noticed in seconds instead of the kernel's 2 hours.
             "keepalives_idle": 10,
             "keepalives_interval": 3,

@@ -1,7 +1,8 @@
 """The statements too sharp for the ORM, one a file. Each file says its purpose, its locks and the index it uses.
 
-`{{name}}` in a statement stands for the CTE in `name.part.sql`, `{{alias.*}}` for a job's columns by name: a prepared
-statement must not change its result type when a newer version's migration adds a column beneath a running process.
+`{{name}}` in a statement stands for the CTE in `name.part.sql`, `{{alias.*}}` for a job's columns by name, `{{type.*}}`
+for a job type's: a prepared statement must not change its result type when a newer version's migration adds a column
+beneath a running process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Self
 import psycopg
 from django.db import connection
 
-from jobs.models import Job
+from jobs.models import Job, JobType
 
 _FOLDER = Path(__file__).parent
 _JSON_COLUMNS = ("input", "result", "error", "progress")
@@ -27,10 +28,13 @@ _JOB_COLUMNS = tuple(field.attname for field in Job._meta.concrete_fields)
 def statement(name: str) -> str:
     """The text of `jobs/sql/<name>.sql`, without its comments (they would travel with every call)."""
     text = re.sub(r"^\s*--.*\n", "", (_FOLDER / f"{name}.sql").read_text("utf-8"), flags=re.MULTILINE)
-    text = re.sub(
-        r"\{\{(\w+)\.\*\}\}", lambda alias: ", ".join(f"{alias[1]}.{column}" for column in _JOB_COLUMNS), text
-    )
+    text = re.sub(r"\{\{(\w+)\.\*\}\}", lambda alias: _columns_of(alias[1]), text)
     return re.sub(r"\{\{(\w+)\}\}", lambda part: statement(f"{part[1]}.part").strip(), text)
+
+
+def _columns_of(alias: str) -> str:
+    model = JobType if alias == "type" else Job
+    return ", ".join(f"{alias}.{field.attname}" for field in model._meta.concrete_fields)
 
 
 _columns: dict[str, tuple[str, ...]] = {}
@@ -63,13 +67,19 @@ def rows(name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def jobs(name: str, params: Mapping[str, Any]) -> list[Job]:
     """Run a statement that returns whole rows of jobs_job."""
-    found = []
-    for row in rows(name, params):
-        for column in _JSON_COLUMNS:
-            if row[column] is not None:
-                row[column] = json.loads(row[column])
-        job = Job(**{column: row[column] for column in _JOB_COLUMNS})
-        job._state.adding = False
-        job._state.db = connection.alias
-        found.append(job)
-    return found
+    return [_job(row) for row in rows(name, params)]
+
+
+def jobs_and(name: str, params: Mapping[str, Any], extra: str) -> list[tuple[Job, Any]]:
+    """Run a statement that returns whole rows of jobs_job and one column more."""
+    return [(_job(row), row[extra]) for row in rows(name, params)]
+
+
+def _job(row: dict[str, Any]) -> Job:
+    for column in _JSON_COLUMNS:
+        if row[column] is not None:
+            row[column] = json.loads(row[column])
+    job = Job(**{column: row[column] for column in _JOB_COLUMNS})
+    job._state.adding = False
+    job._state.db = connection.alias
+    return job

@@ -1,5 +1,6 @@
 -- queued | running → cancelled, with log line, attempt row and callback. A running job's worker is told at commit
--- (NOTIFY, which needs no Redis). No row: the job does not exist or has ended.
+-- (NOTIFY, which needs no Redis). job_error: null where a person cancels, which is no error of the job. No row: the job
+-- does not exist or has ended.
 -- Locks: the job's row, which the caller has locked in an EARLIER statement: a claim that commits while this one waits
 -- for the lock would otherwise leave an attempt that this statement's snapshot does not see, and that runs for ever.
 WITH was AS (
@@ -8,7 +9,7 @@ WITH was AS (
 ended AS (
     UPDATE jobs_job
     SET status = 'cancelled', finished_at = clock_timestamp(), updated_at = clock_timestamp(), published_at = NULL,
-        locked_by = '', node = NULL, lease_expires_at = NULL
+        locked_by = '', node = NULL, lease_expires_at = NULL, error = COALESCE(%(job_error)s::jsonb, error)
     FROM was WHERE jobs_job.id = was.id
     RETURNING jobs_job.*, was.status AS old_status
 ),

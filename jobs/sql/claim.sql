@@ -1,6 +1,7 @@
 -- Claim one attempt: queued → running, with the attempt's row and log line. No row: somebody else was first.
 -- The fence in the message must be the row's: a message of an earlier attempt claims nothing.
--- Also says how full the queue's window is, so that the worker that drains it refills it (job_in_window).
+-- Also says how full the queue's window is, so that the worker that drains it refills it (job_in_window), and whether
+-- the job takes up a limit, so that its end makes room for another at once.
 -- status || '' keeps the planner on the primary key: the indexes that start with a status are full of dead entries.
 WITH claimed AS (
     UPDATE jobs_job
@@ -8,15 +9,18 @@ WITH claimed AS (
         locked_by = %(worker)s::text, node = %(node)s::uuid, started_at = clock_timestamp(), updated_at = clock_timestamp(),
         lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_sec)s::float8)
     WHERE id = %(id)s::uuid AND status || '' = 'queued' AND fence = %(fence)s::int AND published_at IS NOT NULL AND waiting_on = 0
-        AND attempts < max_attempts
+        AND attempts < max_attempts AND (expires_at IS NULL OR fence > 0 OR expires_at > now())
     RETURNING *
 ),
 attempt AS (
-    INSERT INTO jobs_attempt (job_id, number, series, ordinal, worker, node, outcome, started_at, waited_ms)
+    INSERT INTO jobs_attempt (job_id, number, series, ordinal, worker, node, outcome, started_at, waited_ms, rate_key)
     SELECT
         id, fence, series, attempts, locked_by, node, 'running', started_at,
-        GREATEST(0, (EXTRACT(EPOCH FROM started_at - available_at) * 1000)::bigint)
-    FROM claimed
+        GREATEST(0, (EXTRACT(EPOCH FROM started_at - available_at) * 1000)::bigint),
+        CASE WHEN t.rate_limit IS NOT NULL THEN
+            CASE WHEN t.rate_per_key THEN claimed.type || '/' || concurrency_key ELSE claimed.type END
+        END
+    FROM claimed LEFT JOIN jobs_jobtype AS t ON t.name = claimed.type
 ),
 line AS (
     INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
@@ -25,6 +29,7 @@ line AS (
 SELECT
     claimed.id, claimed.type, claimed.queue, claimed.input, claimed.attempts, claimed.max_attempts, claimed.fence,
     claimed.timeout_sec, claimed.started_at,
+    COALESCE(type.max_running, type.max_running_per_key, q.max_running) IS NOT NULL AS takes_limit,
     type.handler, type.enabled, type.retry_base_sec, type.retry_factor, type.retry_max_sec, type.retry_jitter,
     (
         SELECT count(*) - 1 FROM jobs_job AS w
@@ -35,4 +40,4 @@ SELECT
         WHERE b.queue = claimed.queue AND b.status = 'queued' AND b.published_at IS NULL AND b.waiting_on = 0
             AND b.available_at <= now()
     ) AS has_backlog
-FROM claimed LEFT JOIN jobs_jobtype AS type ON type.name = claimed.type
+FROM claimed LEFT JOIN jobs_jobtype AS type ON type.name = claimed.type LEFT JOIN jobs_queue AS q ON q.name = claimed.queue

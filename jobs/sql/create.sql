@@ -2,19 +2,36 @@
 -- rows: a JSON array; digest: null without a key. No row comes back when the key is already taken and alive, or when a
 -- type's row is not the one that type_version names (job_types.sql; null: whatever it is).
 -- Locks: none that wait, except on a concurrent first use of the same key (its unique index), which is the point.
--- A job is put into its queue's window here when there is room and nothing of its rank waits before it (job_in_window,
--- job_to_publish); otherwise fill.sql does it. With publish false (batches), always fill.sql.
+-- A job is put into its queue's window here when there is room, no limit to apply and nothing else waits (job_in_window,
+-- job_to_publish); otherwise fill.sql does it, which the caller runs if wants_fill. With publish false (batches), always.
 WITH incoming AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS row (
         ord int, id uuid, type text, queue text, priority smallint, timeout_sec smallint, max_attempts smallint,
         callback_url text, tags jsonb, input jsonb, waiting_on smallint, created_by text, handler text,
-        type_version text
+        type_version text, concurrency_key text, unique_key text, expires_in_sec float8, delay_sec float8, limited boolean
     )
 ),
 outdated AS MATERIALIZED (
     SELECT FROM incoming LEFT JOIN jobs_jobtype AS t ON t.name = incoming.type
     WHERE type_version IS NOT NULL AND t.ctid::text || '/' || t.xmin::text IS DISTINCT FROM type_version
+),
+window_ AS MATERIALIZED (
+    SELECT
+        id,
+        (
+            SELECT count(*) FROM jobs_job AS w
+            WHERE w.queue = incoming.queue AND w.status = 'queued' AND w.published_at IS NOT NULL
+        ) < GREATEST(
+            %(window_min)s::int,
+            %(window_factor)s::int * (
+                SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
+                WHERE kind = 'worker' AND incoming.queue = ANY (queues)
+                    AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
+            )
+        ) AS has_room
+    FROM incoming
+    WHERE %(publish)s::boolean AND waiting_on = 0 AND delay_sec = 0
 ),
 taken_key AS (
     INSERT INTO jobs_idempotencykey AS existing (digest, fingerprint, job_id, created_at, expires_at)
@@ -30,34 +47,30 @@ taken_key AS (
 job AS (
     INSERT INTO jobs_job (
         id, type, queue, status, priority, timeout_sec, attempts, max_attempts, callback_url, tags, input,
-        created_at, updated_at, available_at, waiting_on, created_by, published_at
+        created_at, updated_at, available_at, turn_at, expires_at, concurrency_key, unique_key, waiting_on, created_by,
+        published_at
     )
     SELECT
         id, type, queue, 'queued', priority, timeout_sec, 0, max_attempts, callback_url,
         ARRAY(SELECT jsonb_array_elements_text(tags)), input,
         -- Jobs of one batch keep their order: created_at orders a queue.
-        now() + make_interval(secs => ord * 0.000001), now(), now(), waiting_on, created_by,
+        now() + make_interval(secs => ord * 0.000001), now(), now() + make_interval(secs => delay_sec),
+        now() + make_interval(secs => ord * 0.000001 - priority * %(ageing_sec)s::float8),
+        now() + make_interval(secs => expires_in_sec), concurrency_key, unique_key, waiting_on, created_by,
         CASE
-            WHEN %(publish)s::boolean AND waiting_on = 0
-                AND (
-                    SELECT count(*) FROM jobs_job AS w
-                    WHERE w.queue = incoming.queue AND w.status = 'queued' AND w.published_at IS NOT NULL
-                ) < GREATEST(
-                    %(window_min)s::int,
-                    %(window_factor)s::int * (
-                        SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
-                        WHERE kind = 'worker' AND incoming.queue = ANY (queues)
-                            AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
-                    )
+            WHEN window_.has_room AND NOT limited
+                AND NOT EXISTS (
+                    SELECT FROM jobs_queue AS q
+                    WHERE q.name = incoming.queue AND (q.paused OR q.max_running IS NOT NULL)
                 )
                 AND NOT EXISTS (
                     SELECT FROM jobs_job AS b
                     WHERE b.queue = incoming.queue AND b.status = 'queued' AND b.published_at IS NULL
-                        AND b.waiting_on = 0 AND b.priority >= incoming.priority AND b.available_at <= now()
+                        AND b.waiting_on = 0 AND b.available_at <= now()
                 )
             THEN now()
         END
-    FROM incoming
+    FROM incoming LEFT JOIN window_ USING (id)
     WHERE (%(digest)s::text IS NULL OR EXISTS (SELECT FROM taken_key)) AND NOT EXISTS (SELECT FROM outdated)
     RETURNING *
 ),
@@ -72,4 +85,6 @@ line AS (
     FROM job JOIN incoming USING (id)
     ORDER BY incoming.ord
 )
-SELECT {{job.*}} FROM job JOIN incoming USING (id) ORDER BY incoming.ord
+SELECT {{job.*}}, COALESCE(window_.has_room AND job.published_at IS NULL, false) AS wants_fill
+FROM job JOIN incoming USING (id) LEFT JOIN window_ USING (id)
+ORDER BY incoming.ord

@@ -1,30 +1,126 @@
--- What runs next: publish the best due jobs of one queue into its bounded window. THE place that decides order.
--- Order: priority, then age. Served by job_to_publish (queue, priority desc, created_at, id) and job_in_window.
--- Locks: the caller holds the queue's advisory lock (fill_lock.sql) since an EARLIER statement: one filler at a time, and
--- this statement's snapshot sees what the one before it published. Rows with SKIP LOCKED.
-WITH room AS MATERIALIZED (
-    SELECT GREATEST(
-        %(window_min)s::int,
-        %(window_factor)s::int * (
-            SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
-            WHERE kind = 'worker' AND %(queue)s::text = ANY (queues)
-                AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
-        )
-    ) - (
-        SELECT count(*) FROM jobs_job
-        WHERE queue = %(queue)s::text AND status = 'queued' AND published_at IS NOT NULL
-    ) AS free
+-- What runs next: publish the best due jobs of one queue into its bounded window. THE place that decides order, and
+-- the only one that applies pauses, limits and fair turns.
+-- 1. What is published or runs, on all queues, takes up limits (job_leased, job_in_window; few rows). All is counted
+--    from rows, so no kill can leak a slot.
+-- 2. The waiting jobs fall into groups, one a type and concurrency key. A loose index scan over job_to_publish finds
+--    them: one probe a group, however many jobs each holds.
+-- 3. Of each group with room its first few by turn_at. Among all of them: first by priority with age (turn_at is when a
+--    job was made, less a span for each step of priority), then by turns between keys, then by turn_at.
+-- Locks: the caller holds the locks of fill_lock.sql since an EARLIER statement: one filler at a time, and this
+-- statement's snapshot sees what the one before it published. Rows with SKIP LOCKED.
+WITH RECURSIVE active AS MATERIALIZED (
+    SELECT
+        type, concurrency_key AS key, count(*)::int AS n,
+        count(*) FILTER (WHERE status = 'queued')::int AS published,
+        count(*) FILTER (WHERE queue = %(queue)s::text)::int AS of_queue,
+        count(*) FILTER (WHERE queue = %(queue)s::text AND status = 'queued')::int AS in_window
+    FROM jobs_job
+    WHERE status = 'running' OR (status = 'queued' AND published_at IS NOT NULL)
+    GROUP BY type, concurrency_key
 ),
-next AS MATERIALIZED (
-    SELECT id FROM jobs_job
-    WHERE queue = %(queue)s::text AND status = 'queued' AND published_at IS NULL AND waiting_on = 0 AND available_at <= now()
-    ORDER BY priority DESC, created_at, id
-    LIMIT GREATEST(0, (SELECT free FROM room))
+active_type AS MATERIALIZED (
+    SELECT type, sum(n)::int AS n, sum(published)::int AS published FROM active GROUP BY type
+),
+rule AS MATERIALIZED (
+    SELECT
+        GREATEST(
+            0,
+            LEAST(
+                GREATEST(
+                    %(window_min)s::int,
+                    %(window_factor)s::int * (
+                        SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
+                        WHERE kind = 'worker' AND %(queue)s::text = ANY (queues)
+                            AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
+                    )
+                ) - (SELECT COALESCE(sum(in_window), 0) FROM active),
+                q.max_running - (SELECT COALESCE(sum(of_queue), 0) FROM active)
+            )
+        )::int AS room
+    FROM (SELECT 1) AS always LEFT JOIN jobs_queue AS q ON q.name = %(queue)s::text
+    WHERE q.paused IS NOT TRUE
+),
+waiting AS (
+    (
+        SELECT j.type, j.concurrency_key AS key FROM jobs_job AS j, rule
+        WHERE j.queue = %(queue)s::text AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0 AND rule.room > 0
+        ORDER BY j.type, j.concurrency_key LIMIT 1
+    )
+    UNION ALL
+    SELECT next.type, next.concurrency_key
+    FROM waiting CROSS JOIN LATERAL (
+        SELECT j.type, j.concurrency_key FROM jobs_job AS j
+        WHERE j.queue = %(queue)s::text AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0
+            AND (j.type, j.concurrency_key) > (waiting.type, waiting.key)
+        ORDER BY j.type, j.concurrency_key LIMIT 1
+    ) AS next
+),
+grp AS MATERIALIZED (
+    SELECT
+        waiting.type, waiting.key,
+        sum(COALESCE(active.n, 0)) OVER (PARTITION BY waiting.key) AS taken_by_key,
+        LEAST(
+            rule.room,
+            CASE WHEN waiting.key <> '' THEN t.max_running_per_key - COALESCE(active.n, 0) END,
+            CASE WHEN t.rate_per_key THEN t.rate_limit - rate.begun - COALESCE(active.published, 0) END
+        ) AS room,
+        LEAST(
+            t.max_running - COALESCE(active_type.n, 0),
+            CASE WHEN NOT t.rate_per_key THEN t.rate_limit - rate.begun - COALESCE(active_type.published, 0) END
+        ) AS type_room
+    FROM waiting
+    CROSS JOIN rule
+    LEFT JOIN jobs_jobtype AS t ON t.name = waiting.type
+    LEFT JOIN active ON active.type = waiting.type AND active.key = waiting.key
+    LEFT JOIN active_type ON active_type.type = waiting.type
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN t.rate_limit IS NOT NULL THEN (
+            SELECT count(*) FROM jobs_attempt AS a
+            WHERE a.rate_key = CASE WHEN t.rate_per_key THEN waiting.type || '/' || waiting.key ELSE waiting.type END
+                AND a.started_at > clock_timestamp() - make_interval(secs => t.rate_period_sec)
+        )::int END AS begun
+    ) AS rate
+    WHERE t.paused IS NOT TRUE
+),
+share AS MATERIALIZED (
+    -- Among many groups nobody gets far in one round, so fewer of each are looked at.
+    SELECT CASE WHEN count(*) <= 64 THEN 1000000 ELSE 2 END AS most FROM grp WHERE room > 0
+),
+candidate AS (
+    SELECT
+        job.id, job.turn_at, grp.type, grp.type_room,
+        floor(EXTRACT(EPOCH FROM now() - job.turn_at) / %(ageing_sec)s::float8) AS priority_with_age,
+        grp.taken_by_key + row_number() OVER (PARTITION BY grp.key ORDER BY job.turn_at, job.id) AS turn
+    FROM grp CROSS JOIN share CROSS JOIN LATERAL (
+        SELECT j.id, j.turn_at FROM jobs_job AS j
+        WHERE j.queue = %(queue)s::text AND j.type = grp.type AND j.concurrency_key = grp.key
+            AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0
+            AND j.available_at <= now() AND (j.expires_at IS NULL OR j.fence > 0 OR j.expires_at > now())
+        ORDER BY j.turn_at, j.id
+        LIMIT LEAST(grp.room, share.most)
+    ) AS job
+    WHERE grp.room > 0
+),
+within_type AS (
+    SELECT *, row_number() OVER (PARTITION BY type ORDER BY priority_with_age DESC, turn, turn_at, id) AS nth_of_type
+    FROM candidate
+),
+chosen AS MATERIALIZED (
+    SELECT id, row_number() OVER (ORDER BY priority_with_age DESC, turn, turn_at, id) AS place
+    FROM within_type
+    WHERE type_room IS NULL OR nth_of_type <= type_room
+    ORDER BY priority_with_age DESC, turn, turn_at, id
+    LIMIT (SELECT room FROM rule)
+),
+free AS MATERIALIZED (
+    SELECT j.id FROM jobs_job AS j
+    WHERE j.id = ANY (ARRAY(SELECT id FROM chosen))
+        AND j.status || '' = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0
     FOR UPDATE SKIP LOCKED
 ),
 published AS (
-    UPDATE jobs_job SET published_at = clock_timestamp() FROM next
-    WHERE jobs_job.id = next.id
-    RETURNING jobs_job.*
+    UPDATE jobs_job SET published_at = clock_timestamp()
+    WHERE jobs_job.id = ANY (ARRAY(SELECT id FROM free))
+    RETURNING jobs_job.id, jobs_job.queue, jobs_job.fence, jobs_job.priority, jobs_job.timeout_sec
 )
-SELECT id, queue, fence, priority, timeout_sec FROM published ORDER BY priority DESC, created_at, id
+SELECT published.* FROM published JOIN chosen USING (id) ORDER BY chosen.place

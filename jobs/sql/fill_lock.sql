@@ -1,5 +1,17 @@
 -- One filler a queue at a time, until the transaction ends. wait false: somebody else is at it, so leave it to them.
-SELECT CASE
-    WHEN %(wait)s::boolean THEN (SELECT true FROM pg_advisory_xact_lock(hashtextextended('rauskuclaw:fill:' || %(queue)s::text, 0)))
-    ELSE pg_try_advisory_xact_lock(hashtextextended('rauskuclaw:fill:' || %(queue)s::text, 0))
-END AS locked
+-- Where any type has a limit, which counts over all queues, also one filler of all at a time; always after the queue's
+-- own lock, so nobody waits in a circle.
+WITH own AS MATERIALIZED (
+    SELECT CASE
+        WHEN %(wait)s::boolean
+            THEN (SELECT true FROM pg_advisory_xact_lock(hashtextextended('rauskuclaw:fill:' || %(queue)s::text, 0)))
+        ELSE pg_try_advisory_xact_lock(hashtextextended('rauskuclaw:fill:' || %(queue)s::text, 0))
+    END AS locked
+)
+SELECT
+    locked,
+    CASE WHEN locked AND EXISTS (
+        SELECT FROM jobs_jobtype
+        WHERE max_running IS NOT NULL OR max_running_per_key IS NOT NULL OR rate_limit IS NOT NULL
+    ) THEN (SELECT true FROM pg_advisory_xact_lock(hashtextextended('rauskuclaw:fill', 1))) END AS locked_all
+FROM own

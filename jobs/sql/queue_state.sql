@@ -1,13 +1,12 @@
 -- How busy a queue is, seen from one of its jobs: jobs to be published before it, jobs in the window, jobs running.
--- The order is fill.sql's. Counting stops at %(most)s, so the cost does not grow with the backlog.
+-- The order is fill.sql's, but for turns between keys. Counting stops at %(most)s, so the cost does not grow with the backlog.
 -- Served by job_to_publish, job_in_window and job_leased. Locks: none.
 SELECT
     (
         SELECT count(*) FROM (
             SELECT FROM jobs_job
             WHERE queue = %(queue)s AND status = 'queued' AND published_at IS NULL AND waiting_on = 0
-                AND available_at <= now() AND priority >= %(priority)s
-                AND (priority > %(priority)s OR (created_at, id) < (%(created_at)s, %(id)s))
+                AND available_at <= now() AND (turn_at, id) < (%(turn_at)s, %(id)s)
             LIMIT %(most)s
         ) AS better
     ) AS ahead,

@@ -200,7 +200,8 @@ def test_fill_and_claim_use_their_indexes_in_a_table_of_finished_jobs(make_type:
         cursor.execute("ANALYZE jobs_job")
         plans = ""
         for name, params in {
-            "fill": {"queue": "default", **dispatch.window_params()},
+            "fill": {"queue": "default", "ageing_sec": 600.0, **dispatch.window_params()},
+            "expire": {"limit": 10, "error": "{}"},
             "queues_with_backlog": {},
             "expired_leases": {"lease_sec": 15, "limit": 10},
             "stale_in_window": {"lost_after_sec": 2, "limit": 10},

@@ -31,7 +31,12 @@ EVENTS: dict[str, Callable[[Job], object]] = {
     "cancel": lambda job: lifecycle.cancel(job.id, by="test"),
     "reopen": lambda job: lifecycle.reopen(job.id, by="test"),
     "block": lambda job: lifecycle.block(job.id, missing=["x"]),
+    "expire": lambda job: too_late(job) and lifecycle.expire(limit=10),
 }
+
+
+def too_late(job: Job) -> int:
+    return Job.objects.filter(pk=job.pk).update(expires_at=job.created_at)
 
 
 def bring_to(status: Status, claimed: Claimed, make_job: Make) -> Job:

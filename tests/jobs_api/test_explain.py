@@ -55,7 +55,8 @@ Explain = Callable[[uuid.UUID], dict[str, Any]]
 def queue_up(*jobs: Job) -> None:
     """Take the jobs out of the window, as if it had been full when they came, the first one first."""
     for age, job in enumerate(reversed(jobs)):
-        Job.objects.filter(pk=job.pk).update(published_at=None, created_at=timezone.now() - timedelta(seconds=age))
+        turn_at = timezone.now() - timedelta(seconds=age + job.priority * 600)
+        Job.objects.filter(pk=job.pk).update(published_at=None, turn_at=turn_at)
 
 
 def test_a_queue_without_worker_is_the_heaviest_reason(explain: Explain, make_job: Make) -> None:
