@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH = 760
-_LABEL, _VALUE, _ROW, _TOP = 250, 90, 26, 44
+_LABEL, _VALUE, _ROW, _TOP = 320, 70, 26, 44
 
 _STYLE = """<style>
 text { font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #24292f }

@@ -1,4 +1,4 @@
-"""DESIGN §5, row by row: the goal, what was measured, and whether that meets it."""
+"""The speed goals of the design, row by row: the goal, what was measured, and whether that meets it."""
 
 from __future__ import annotations
 
