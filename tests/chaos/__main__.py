@@ -26,7 +26,7 @@ def main() -> int:
     outcome = run(jobs=options.jobs, seed=seed, folder=folder, say=lambda text: print(text, flush=True))
     for finding in outcome.findings[:SHOWN]:
         print(f"✗ {finding}")
-    print(f"{len(outcome.findings)} violations; history, ledger and log are in {folder.relative_to(ROOT)}")
+    print(f"{len(outcome.findings)} violations; history, rows, ledger and log are in {folder.relative_to(ROOT)}")
     if options.report:
         write_report(outcome, options.report)
     return 1 if outcome.findings else 0

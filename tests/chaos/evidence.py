@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -106,6 +108,12 @@ class Evidence:
     def accepted(self) -> set[str]:
         """Ids that a client was given."""
         return {event["job"] for event in self.history if event["what"] == "submit" and event["job"]}
+
+    def save(self, folder: Path) -> None:
+        """Write the rows as JSON lines, a file each, for whoever looks into a finding."""
+        for name in _QUERIES:
+            lines = (json.dumps(row._asdict()) for row in getattr(self, name))
+            (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
     def events(self, what: str) -> list[Event]:
         """The history's events of one kind."""

@@ -46,7 +46,7 @@ def fault_names() -> list[str]:
 
 
 def run(*, jobs: int, seed: int, folder: Path, say: Say = print) -> Outcome:
-    """Do the run of `seed`. `folder` gets the history, the ledger and the stack's log."""
+    """Do the run of `seed`. `folder` gets the history, the rows, the ledger and the stack's log."""
     plan = make_plan(jobs=jobs, seed=seed, faults=fault_names())
     say(f"seed {seed}: {jobs} jobs and {len(plan.faults)} faults in {plan.seconds:.0f} s")
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,9 @@ def run(*, jobs: int, seed: int, folder: Path, say: Say = print) -> Outcome:
     receiver = Receiver(history, seed=seed)
     try:
         cluster.start()
-        return asyncio.run(_drive(plan, cluster, history, receiver, say))
+        outcome = asyncio.run(_drive(plan, cluster, history, receiver, say))
+        outcome.evidence.save(folder)
+        return outcome
     finally:
         (folder / "stack.log").write_text(cluster.log, "utf-8")
         with contextlib.suppress(FileNotFoundError):
