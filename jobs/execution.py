@@ -88,6 +88,8 @@ def _run_claimed(claim: Claim, *, worker: str, node: uuid.UUID | None, slots: Sl
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
         buffer.close()
     else:
+        # The time limit is the handler's: waiting for Postgres to take the result is not to be killed for it.
+        slots.take(claim.id, claim.fence)
         lines = buffer.close()
         attempts.settle(claim, ending, lines, worker)
     finally:

@@ -16,6 +16,7 @@ from jobs.execution import STOP_SIGNAL, cookie
 from jobs.handlers.base import PoolName
 from jobs.pools import Death, End
 from jobs.slots import Held, Slots, Why
+from rauskuclaw.config import load
 
 UNREPORTED_SEC = 2.0
 """How long Celery may take to report a pool process that died."""
@@ -70,8 +71,9 @@ class ProcessPool:
         return runs
 
     def deaths(self) -> list[Death]:
-        """What Celery reported, and those of processes that nobody reports."""
+        """What Celery reported, those of processes that nobody reports, and those that are killed now."""
         found = [self._reported.popleft() for _ in range(len(self._reported))]
+        found += self._kill_overdue()
         missing = [pid for pid in self.slots.pids() if not _is_child(pid)]
         self._missing = {pid: self._missing.get(pid, time.monotonic()) for pid in missing}
         for pid, since in self._missing.items():
@@ -80,6 +82,12 @@ class ProcessPool:
             elif time.monotonic() - since > UNREPORTED_SEC:
                 found.append(Death(held, End.LOST, f"pool process {pid} is gone"))
         return found
+
+    def _kill_overdue(self) -> list[Death]:
+        """Celery's hard limit is the message's, and so the first attempt's of a chain: later ones have theirs here."""
+        now, grace_sec = time.monotonic(), load().hard_limit_grace_sec
+        overdue = [held for held in self.held() if now >= held.since + held.timeout_sec + grace_sec]
+        return [Death(held, End.TIMED_OUT) for held in overdue if self.kill(held)]
 
     def bury(self, death: Death) -> None:
         """Kill what the attempt started, wherever it is, and free the slot."""
