@@ -60,6 +60,25 @@ def fill(queue: str, *, wait: bool = True) -> int:
     return len(found)
 
 
+def renew_window(queue: str, *, type: str | None = None) -> None:
+    """A pause or a limit has changed: take back what is published (of one type) and publish what may be, now.
+
+    Behind other fillers, so that none of them publishes by the old rules after this.
+    """
+    with transaction.atomic():
+        rows("fill_lock", {"queue": queue, "wait": True})
+        rows("withdraw", {"queue": queue, "type": type, "paused": False})
+        found = rows("fill", {"queue": queue, "ageing_sec": ageing_sec(), **window_params()})
+    publish(found)
+
+
+def renew_windows_of(type: str) -> None:
+    """`renew_window` for every queue that may have jobs of the type to publish or to take back."""
+    of_type, backlogs = rows("queues_in_window", {"type": type}), rows("queues_with_backlog", {})
+    for queue in sorted({row["queue"] for row in [*of_type, *backlogs]}):
+        renew_window(queue, type=type)
+
+
 def publish(jobs: Iterable[Mapping[str, Any]]) -> bool:
     """Push one message a job, in the given order, in one round trip. False if Redis did not take them.
 

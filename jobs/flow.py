@@ -67,7 +67,7 @@ def parse(body: Mapping[str, Any], faults: list[Fault]) -> Flow:
     if key is not None and not _is_key(key):
         faults.append(("concurrency_key", f"concurrency_key must be a text of 1 to {MAX_KEY_CHARS} characters"))
         key = None
-    expires_in_sec = body.get("expires_in_sec")
+    expires_in_sec = _number(body.get("expires_in_sec"))
     if expires_in_sec is not None and not _is_whole(expires_in_sec, MAX_EXPIRES_IN_SEC):
         faults.append(("expires_in_sec", f"expires_in_sec must be a whole number from 1 to {MAX_EXPIRES_IN_SEC}"))
         expires_in_sec = None
@@ -80,7 +80,7 @@ def _unique(value: Any, faults: list[Fault]) -> Unique | None:
     if not isinstance(value, Mapping):
         faults.append(("unique", 'unique must be an object: {"key", "window_sec", "policy"}'))
         return None
-    key, window_sec, policy = value.get("key"), value.get("window_sec"), value.get("policy", "keep")
+    key, window_sec, policy = value.get("key"), _number(value.get("window_sec")), value.get("policy", "keep")
     found = [
         ("unique.key", f"unique.key must be a text of 1 to {MAX_KEY_CHARS} characters", _is_key(key)),
         (
@@ -97,6 +97,11 @@ def _unique(value: Any, faults: list[Fault]) -> Unique | None:
 
 def _is_key(value: Any) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= MAX_KEY_CHARS
+
+
+def _number(value: Any) -> Any:
+    """2.0 is a JSON number without a fraction, hence an integer (contract 0)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_whole(value: Any, most: int) -> bool:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import re
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from access import audit
-from jobs import queries
-from jobs.models import JobType
+from jobs import bodies, dispatch, queries
+from jobs.bodies import Limit, Whole
+from jobs.models import JobType, OnLimit
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 from rauskuclaw.patterns import JOB_TYPE
 
-Body = TypeVar("Body", bound=BaseModel)
 Handler = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
@@ -39,9 +41,7 @@ SEED = (
 )
 
 
-def _whole(value: object) -> object:
-    """2.0 is a JSON number without a fraction, hence an integer (contract 0); "2" and true are not."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+_POINTER = re.compile(r"(/([^~/]|~[01])*)+")
 
 
 def _truthy(value: object) -> bool:
@@ -60,6 +60,55 @@ class RetrySettings(BaseModel):
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
+class RateLimit(BaseModel):
+    """At most `limit` attempts begin in any `period_sec` seconds, of the type or of each of its concurrency keys."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    limit: Limit
+    period_sec: Annotated[Whole, Field(ge=1, le=86_400)] = 60
+    per_key: bool = False
+
+
+class Limits(BaseModel):
+    """How many jobs of a type may run, and begin, at once. None: no limit, no key from the input."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    max_running: Limit | None = None
+    max_running_per_key: Limit | None = None
+    key_pointer: Annotated[str, StringConstraints(max_length=200)] | None = None
+    on_limit: Literal["wait", "cancel_running", "drop_new"] = "wait"
+    rate: RateLimit | None = None
+
+    @field_validator("key_pointer")
+    @classmethod
+    def _pointer(cls, value: str | None) -> str | None:
+        if value and not _POINTER.fullmatch(value):
+            raise ValueError("must be a JSON pointer (RFC 6901) into the input, e.g. /repository")
+        return value
+
+    def columns(self) -> dict[str, Any]:
+        """The limits that were given, as columns of JobType."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if "key_pointer" in given:
+            given["key_pointer"] = given["key_pointer"] or ""
+        if "rate" in given:
+            rate: RateLimit | None = given.pop("rate")
+            given["rate_limit"] = rate.limit if rate else None
+            given |= {"rate_period_sec": rate.period_sec, "rate_per_key": rate.per_key} if rate else {}
+        return given
+
+
+LIMIT_COLUMNS = frozenset(
+    {
+        "paused", "max_running", "max_running_per_key", "key_pointer", "on_limit",
+        "rate_limit", "rate_period_sec", "rate_per_key",
+    }
+)  # fmt: skip
+"""What decides when jobs of a type run: a change of these acts on what is published."""
+
+
 class JobTypeChange(BaseModel):
     """What of a job type can be changed. Unknown fields are ignored; an explicit null is refused."""
 
@@ -67,9 +116,11 @@ class JobTypeChange(BaseModel):
 
     enabled: bool = True
     handler: Handler = ""
-    default_timeout_sec: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=3600)] = 120
-    default_max_attempts: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=10)] = 1
+    default_timeout_sec: Annotated[Whole, Field(ge=1, le=3600)] = 120
+    default_max_attempts: Annotated[Whole, Field(ge=1, le=10)] = 1
     retry: RetrySettings = RetrySettings()
+    paused: bool = False
+    limits: Limits = Limits()
 
     @field_validator("enabled", mode="before")
     @classmethod
@@ -80,7 +131,8 @@ class JobTypeChange(BaseModel):
         """The fields that were given, as columns of JobType."""
         given = self.model_dump(exclude_unset=True)
         policy = given.pop("retry", {})
-        return given | {f"retry_{name}": value for name, value in policy.items()}
+        limits = self.limits.columns() if given.pop("limits", None) is not None else {}
+        return given | {f"retry_{name}": value for name, value in policy.items()} | limits
 
 
 class NewJobType(JobTypeChange):
@@ -101,28 +153,16 @@ def parse_new(body: object) -> NewJobType:
     """The body of POST /v1/job-types. Raises VALIDATION_ERROR."""
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not None}
-    return _parse(NewJobType, body)
+    return bodies.parse(NewJobType, body)
 
 
 def parse_change(body: object) -> JobTypeChange:
     """The body of PATCH /v1/job-types/{name}. Raises VALIDATION_ERROR, also when it holds nothing to change."""
-    change = _parse(JobTypeChange, body)
+    change = bodies.parse(JobTypeChange, body)
     if not change.columns():
         known = ", ".join(JobTypeChange.model_fields)
         raise Problem(errors.VALIDATION_ERROR, f"Nothing to change: send at least one of {known}.")
     return change
-
-
-def _parse(model: type[Body], body: object) -> Body:
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        faults = [
-            {"path": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        first = f"{faults[0]['path'] or 'the body'}: {faults[0]['message']}"
-        raise Problem(errors.VALIDATION_ERROR, first, {"errors": faults}) from None
 
 
 def seed() -> int:
@@ -138,7 +178,8 @@ def seed() -> int:
 
 
 def create(new: NewJobType, *, by: str) -> JobType:
-    """Add a job type. Raises CONFLICT when the name exists."""
+    """Add a job type. Raises CONFLICT when the name exists, VALIDATION_ERROR for limits that contradict each other."""
+    _check_limits(JobType(**new.columns()))
     try:
         with transaction.atomic():
             job_type = JobType.objects.create(**new.columns())
@@ -149,7 +190,11 @@ def create(new: NewJobType, *, by: str) -> JobType:
 
 
 def update(name: str, change: JobTypeChange, *, by: str) -> JobType:
-    """Change a job type. What is already as asked is not written and not audited. Raises NOT_FOUND."""
+    """Change a job type. What is already as asked is not written and not audited.
+
+    A pause or a limit acts at once: what is handed to the workers and not begun is taken back. Raises NOT_FOUND,
+    VALIDATION_ERROR for limits that contradict each other.
+    """
     with transaction.atomic():
         job_type = queries.job_type(name, lock=True)
         before = {column: getattr(job_type, column) for column in change.columns()}
@@ -157,10 +202,20 @@ def update(name: str, change: JobTypeChange, *, by: str) -> JobType:
         if changed:
             for column, value in changed.items():
                 setattr(job_type, column, value)
+            _check_limits(job_type)
             job_type.updated_at = timezone.now()
             job_type.save(update_fields=[*changed, "updated_at"])
             _audit("job_type.updated", job_type, by, {column: [before[column], new] for column, new in changed.items()})
+        if LIMIT_COLUMNS & changed.keys():
+            transaction.on_commit(partial(dispatch.renew_windows_of, name))
     return job_type
+
+
+def _check_limits(job_type: JobType) -> None:
+    if job_type.on_limit != OnLimit.WAIT and job_type.max_running_per_key is None:
+        message = f"{job_type.on_limit} needs limits.max_running_per_key: it says what is done at that limit"
+        fault = {"path": "limits.on_limit", "message": message}
+        raise Problem(errors.VALIDATION_ERROR, f"limits.on_limit: {message}", {"errors": [fault]})
 
 
 def _audit(action: str, job_type: JobType, by: str, details: dict[str, Any]) -> None:

@@ -40,6 +40,8 @@ def reconcile() -> Report:
     """Take back expired leases, end expired jobs, publish again what Redis lost, fill every queue's window."""
     expired = take_back_expired_leases()
     late = lifecycle.expire(limit=BATCH)
+    # A job that was being made while its queue or type was paused may have been published all the same.
+    rows("withdraw", {"queue": None, "type": None, "paused": True})
     republished = republish_lost()
     published = sum(dispatch.fill(row["queue"]) for row in rows("queues_with_backlog", {}))
     return Report(expired, late, republished, published)

@@ -37,6 +37,17 @@ def job_json(job: Job) -> dict[str, Json]:
     }
 
 
+def flow_json(job: Job) -> dict[str, Json]:
+    """What was said of the job's turn, and where it stands: `in_window_since` is when it was handed to the workers."""
+    return {
+        "concurrency_key": job.concurrency_key or None,
+        "unique_key": job.unique_key or None,
+        "available_at": iso_ms(job.available_at),
+        "expires_at": iso_ms_or_none(job.expires_at),
+        "in_window_since": iso_ms_or_none(job.published_at),
+    }
+
+
 def log_json(line: JobLog) -> dict[str, Json]:
     """One log line (2.5). `id` grows in commit order within a job and is the cursor of the live stream."""
     return {
@@ -65,7 +76,7 @@ def attempt_json(attempt: Attempt) -> dict[str, Json]:
 
 
 def type_json(job_type: JobType) -> dict[str, Json]:
-    """A job type: the contract's keys (2.7), the retry policy, and what its handler says about itself."""
+    """A job type: the contract's keys (2.7), the retry policy, the limits, and what its handler says about itself."""
     return {
         "name": job_type.name,
         "enabled": job_type.enabled,
@@ -78,7 +89,25 @@ def type_json(job_type: JobType) -> dict[str, Json]:
             "max_sec": job_type.retry_max_sec,
             "jitter": job_type.retry_jitter,
         },
+        "paused": job_type.paused,
+        "limits": {
+            "max_running": job_type.max_running,
+            "max_running_per_key": job_type.max_running_per_key,
+            "key_pointer": job_type.key_pointer or None,
+            "on_limit": job_type.on_limit,
+            "rate": _rate_json(job_type),
+        },
         **_handler_json(job_type.handler),
+    }
+
+
+def _rate_json(job_type: JobType) -> dict[str, Json] | None:
+    if job_type.rate_limit is None:
+        return None
+    return {
+        "limit": job_type.rate_limit,
+        "period_sec": job_type.rate_period_sec,
+        "per_key": job_type.rate_per_key,
     }
 
 

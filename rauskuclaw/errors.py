@@ -180,7 +180,7 @@ PUBLISHED_WAITING_FOR_SLOT = Code(
 )  # fmt: skip
 QUEUE_PAUSED = Code("QUEUE_PAUSED", None, "The job's queue is paused.", "Resume it: POST /v1/queues/{name}/resume.")
 JOB_TYPE_PAUSED = Code(
-    "JOB_TYPE_PAUSED", None, "The job's type is paused.", "Resume it: PATCH /v1/job-types/{name} with paused false."
+    "JOB_TYPE_PAUSED", None, "The job's type is paused.", "Resume it: POST /v1/job-types/{name}/resume."
 )
 QUEUE_LIMIT = Code(
     "QUEUE_LIMIT", None, "As many jobs of the queue run as may at once.", "Wait, or raise the queue's max_running."

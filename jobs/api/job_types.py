@@ -22,6 +22,7 @@ NEW_TYPE = {
     "default_timeout_sec": 300,
     "default_max_attempts": 3,
     "retry": {"base_sec": 5, "factor": 2, "max_sec": 600, "jitter": 0.2},
+    "limits": {"max_running": 4, "rate": {"limit": 100, "period_sec": 3600}},
 }
 CHANGE = {"enabled": True, "default_max_attempts": 3}
 TYPE_ANSWER = shapes.answer("JobTypeAnswer", type=shapes.JobType())
@@ -76,6 +77,33 @@ class JobTypeView(APIView):
         examples=[OpenApiExample("Enable it, with three attempts", CHANGE, request_only=True)],
     )
     def patch(self, request: Request, name: str) -> Response:
-        """Change a job type; jobs that exist keep the limits they were made with."""
+        """Change a job type. Jobs that exist keep their time limit and attempts; a pause and `limits` act at once."""
         changed = job_types.update(name, job_types.parse_change(request.data), by=principal_of(request).actor)
         return Response({"ok": True, "type": type_json(changed)})
+
+
+class JobTypePauseView(APIView):
+    """Pausing a job type."""
+
+    @extend_schema(
+        operation_id="job_types_pause", tags=["job types"], request=None, responses={200: TYPE_ANSWER, **ERRORS}
+    )
+    def post(self, request: Request, name: str) -> Response:
+        """Let no job of the type begin until it is resumed; those that run go on, new ones may be created."""
+        return _switched(request, name, paused=True)
+
+
+class JobTypeResumeView(APIView):
+    """Resuming a job type."""
+
+    @extend_schema(
+        operation_id="job_types_resume", tags=["job types"], request=None, responses={200: TYPE_ANSWER, **ERRORS}
+    )
+    def post(self, request: Request, name: str) -> Response:
+        """Let jobs of the type begin again, now."""
+        return _switched(request, name, paused=False)
+
+
+def _switched(request: Request, name: str, *, paused: bool) -> Response:
+    changed = job_types.update(name, job_types.JobTypeChange(paused=paused), by=principal_of(request).actor)
+    return Response({"ok": True, "type": type_json(changed)})

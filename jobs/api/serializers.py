@@ -7,7 +7,9 @@ from typing import Any
 from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
-from jobs.models import CallbackDelivery, JobLog, Outcome, Status
+from jobs import flow
+from jobs.bodies import MAX_LIMIT
+from jobs.models import CallbackDelivery, JobLog, OnLimit, Outcome, Status
 
 TIMESTAMP = "UTC, 3 fractional digits and Z."
 
@@ -61,6 +63,19 @@ class Job(serializers.Serializer[Any]):
     updated_at = serializers.DateTimeField(help_text=TIMESTAMP)
 
 
+class Unique(serializers.Serializer[Any]):
+    """Debouncing: of the jobs of one type and key made within a window, one runs."""
+
+    key = serializers.CharField(max_length=200)
+    window_sec = serializers.IntegerField(min_value=1, max_value=flow.MAX_WINDOW_SEC)
+    policy = serializers.ChoiceField(
+        choices=["keep", "replace"],
+        default="keep",
+        help_text="keep: the first, which later requests are answered with (`idempotent` true). replace: the last,"
+        " `window_sec` after it was made; those before it that have not begun are cancelled.",
+    )
+
+
 class NewJob(serializers.Serializer[Any]):
     """A job to create. Unknown fields are ignored; null for a number means its default."""
 
@@ -84,6 +99,20 @@ class NewJob(serializers.Serializer[Any]):
     )
     callback_url = serializers.CharField(required=False, allow_null=True, help_text="Called when the job has ended.")
     tags = serializers.ListField(child=serializers.CharField(), default=list, help_text="The first 20 are kept.")
+    concurrency_key = serializers.CharField(
+        required=False,
+        allow_null=True,
+        max_length=flow.MAX_KEY_CHARS,
+        help_text="Whose turn and whose limits the job takes. Default: what the type's limits.key_pointer finds.",
+    )
+    expires_in_sec = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=flow.MAX_EXPIRES_IN_SEC,
+        help_text="The job fails with JOB_EXPIRED when it has not begun by then.",
+    )
+    unique = Unique(required=False, allow_null=True)
 
 
 class NewBatch(serializers.Serializer[Any]):
@@ -122,6 +151,18 @@ class Progress(serializers.Serializer[Any]):
 
     fraction = serializers.FloatField(min_value=0, max_value=1)
     message = serializers.CharField(allow_blank=True)
+
+
+class JobFlow(serializers.Serializer[Any]):
+    """What was said of the job's turn."""
+
+    concurrency_key = serializers.CharField(allow_null=True)
+    unique_key = serializers.CharField(allow_null=True)
+    available_at = serializers.DateTimeField(help_text="It does not run before; of a retry, when it is due.")
+    expires_at = serializers.DateTimeField(allow_null=True)
+    in_window_since = serializers.DateTimeField(
+        allow_null=True, help_text="When it was handed to the workers; null before that and once it runs."
+    )
 
 
 class LogLine(serializers.Serializer[Any]):
@@ -183,14 +224,48 @@ class RetrySettings(serializers.Serializer[Any]):
     jitter = serializers.FloatField(min_value=0, max_value=1, default=0.2)
 
 
+class RateLimit(serializers.Serializer[Any]):
+    """At most `limit` attempts begin in any `period_sec` seconds."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT)
+    period_sec = serializers.IntegerField(min_value=1, max_value=86_400, default=60)
+    per_key = serializers.BooleanField(default=False, help_text="Whether each concurrency key has its own.")
+
+
+class Limits(serializers.Serializer[Any]):
+    """How many jobs of the type may run, and begin. null: no limit."""
+
+    max_running = serializers.IntegerField(
+        min_value=1, max_value=MAX_LIMIT, allow_null=True, default=None, help_text="At once, on all queues."
+    )
+    max_running_per_key = serializers.IntegerField(
+        min_value=1, max_value=MAX_LIMIT, allow_null=True, default=None, help_text="At once, of one concurrency key."
+    )
+    key_pointer = serializers.CharField(
+        max_length=200,
+        allow_null=True,
+        default=None,
+        help_text="JSON pointer (RFC 6901) into the input whose value is the concurrency key, e.g. /repository",
+    )
+    on_limit = serializers.ChoiceField(
+        choices=OnLimit.choices,
+        default=OnLimit.WAIT,
+        help_text="What a new job does when as many of its key exist as may run; other than wait needs"
+        " max_running_per_key.",
+    )
+    rate = RateLimit(allow_null=True, default=None)
+
+
 class JobTypeChange(serializers.Serializer[Any]):
-    """What of a job type can be changed; at least one field. Of `retry`, the fields that are sent."""
+    """What of a job type can be changed; at least one field. Of `retry` and `limits`, the fields that are sent."""
 
     enabled = serializers.BooleanField(default=True)
     handler = serializers.CharField(max_length=200, required=False)
     default_timeout_sec = serializers.IntegerField(min_value=1, max_value=3600, default=120)
     default_max_attempts = serializers.IntegerField(min_value=1, max_value=10, default=1)
     retry = RetrySettings(required=False)
+    paused = serializers.BooleanField(default=False, help_text="Its jobs wait; those that run go on.")
+    limits = Limits(required=False)
 
 
 class NewJobType(JobTypeChange):
@@ -217,7 +292,34 @@ class JobType(serializers.Serializer[Any]):
     default_timeout_sec = serializers.IntegerField()
     default_max_attempts = serializers.IntegerField()
     retry = RetrySettings()
+    paused = serializers.BooleanField()
+    limits = Limits()
     handler_installed = serializers.BooleanField(help_text="False: its jobs fail with HANDLER_UNKNOWN.")
     needs = Needs(allow_null=True)
     input_schema = serializers.JSONField(allow_null=True, help_text="JSON Schema; null while the handler is missing.")
     output_schema = serializers.JSONField(allow_null=True)
+
+
+class QueueChange(serializers.Serializer[Any]):
+    """What can be said of a queue; at least one field."""
+
+    paused = serializers.BooleanField(default=False, help_text="Its jobs wait; those that run go on.")
+    max_running = serializers.IntegerField(
+        min_value=1, max_value=MAX_LIMIT, allow_null=True, default=None, help_text="Jobs at once; null: no limit."
+    )
+
+
+class Queue(serializers.Serializer[Any]):
+    """A queue and how busy it is. Jobs that wait for dependencies are not counted."""
+
+    name = serializers.CharField()
+    paused = serializers.BooleanField()
+    max_running = serializers.IntegerField(allow_null=True)
+    waiting = serializers.IntegerField(help_text="Due jobs that are not handed to the workers yet.")
+    due_later = serializers.IntegerField(help_text="Queued jobs that are not due yet: retries and debounced ones.")
+    more_waiting = serializers.BooleanField(help_text="Whether counting these two stopped at 10,000.")
+    oldest_waiting_sec = serializers.FloatField(allow_null=True, help_text="How long the oldest of them has been due.")
+    in_window = serializers.IntegerField(help_text="Jobs handed to the workers that none has begun.")
+    running = serializers.IntegerField()
+    workers = serializers.IntegerField(help_text="Live workers of the queue.")
+    slots = serializers.IntegerField(help_text="Jobs that these can run at once.")

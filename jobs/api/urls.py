@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.api import job_types, views
+from jobs.api import job_types, queues, views
 from jobs.api.stream import stream
 
 urlpatterns = [
@@ -22,4 +22,10 @@ urlpatterns = [
     path("dev/jobs", views.DevJobsView.as_view(), name="dev-jobs"),
     path("job-types", job_types.JobTypesView.as_view(), name="job-types"),
     path("job-types/<str:name>", job_types.JobTypeView.as_view(), name="job-type"),
+    path("job-types/<str:name>/pause", job_types.JobTypePauseView.as_view(), name="job-type-pause"),
+    path("job-types/<str:name>/resume", job_types.JobTypeResumeView.as_view(), name="job-type-resume"),
+    path("queues", queues.QueuesView.as_view(), name="queues"),
+    path("queues/<str:name>", queues.QueueView.as_view(), name="queue"),
+    path("queues/<str:name>/pause", queues.QueuePauseView.as_view(), name="queue-pause"),
+    path("queues/<str:name>/resume", queues.QueueResumeView.as_view(), name="queue-resume"),
 ]

@@ -17,7 +17,7 @@ from jobs.api import params
 from jobs.api import serializers as shapes
 from jobs.explain import explain
 from jobs.models import Job
-from jobs.representation import attempt_json, delivery_json, job_json, log_json
+from jobs.representation import attempt_json, delivery_json, flow_json, job_json, log_json
 from rauskuclaw.api.pagination import int_param
 from rauskuclaw.errors import Problem
 
@@ -81,7 +81,7 @@ class JobsView(APIView):
         examples=[OpenApiExample("A report", NEW_JOB, request_only=True)],
     )
     def post(self, request: Request) -> Response:
-        """Create a job: 201, or 200 when its Idempotency-Key has made one before."""
+        """Create a job: 201, or 200 with the job that its Idempotency-Key or its unique key has made before."""
         principal = principal_of(request)
         done = submission.submit(
             submission.parse_new_job(request.data),
@@ -133,7 +133,11 @@ class JobView(APIView):
         tags=["jobs"],
         responses={
             200: shapes.answer(
-                "JobDetail", job=shapes.Job(), progress=shapes.Progress(allow_null=True), links=shapes.JobLinks()
+                "JobDetail",
+                job=shapes.Job(),
+                progress=shapes.Progress(allow_null=True),
+                flow=shapes.JobFlow(),
+                links=shapes.JobLinks(),
             ),
             **ERRORS,
         },
@@ -141,7 +145,8 @@ class JobView(APIView):
     def get(self, request: Request, job_id: str) -> Response:
         """Get a job. A job on a queue that the key may not see is a 404."""
         job = queries.visible_job(job_id, principal=principal_of(request))
-        return Response({"ok": True, "job": job_json(job), "progress": job.progress, "links": _links(job, request)})
+        beside = {"progress": job.progress, "flow": flow_json(job), "links": _links(job, request)}
+        return Response({"ok": True, "job": job_json(job), **beside})
 
 
 class JobCancelView(APIView):

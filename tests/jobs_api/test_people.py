@@ -14,9 +14,10 @@ from django.core.management import call_command
 
 from jobs import job_types
 from jobs.api.job_types import CHANGE, NEW_TYPE
+from jobs.api.queues import CHANGE as QUEUE_CHANGE
 from jobs.api.urls import urlpatterns
 from jobs.api.views import NEW_JOB
-from jobs.models import Job
+from jobs.models import Job, Queue
 from tests.apiclient import READER, Api
 
 
@@ -27,15 +28,21 @@ def bodies(page: str) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("path", "example"),
-    [("/v1/jobs", NEW_JOB), ("/v1/job-types", NEW_TYPE), ("/v1/job-types/report.generate", CHANGE)],
+    [
+        ("/v1/jobs", NEW_JOB),
+        ("/v1/job-types", NEW_TYPE),
+        ("/v1/job-types/report.generate", CHANGE),
+        ("/v1/queues/default", QUEUE_CHANGE),
+    ],
 )
 def test_a_form_starts_with_an_example_that_works(api: Api, path: str, example: dict[str, Any]) -> None:
     job_types.seed()
+    Queue.objects.create(name="default")
 
     page = api.get(path, accept="text/html").text
 
     assert bodies(page) == [example]
-    method = "PATCH" if path.endswith("report.generate") else "POST"
+    method = "PATCH" if path.count("/") > 2 else "POST"
     assert api(method, path, example).status in {200, 201}
 
 
@@ -64,7 +71,12 @@ def test_the_openapi_document_has_every_route_of_jobs(document: Any) -> None:
 
 @pytest.mark.parametrize(
     ("path", "component", "shown"),
-    [("/v1/jobs/{}", "Job", "job"), ("/v1/job-types/report.generate", "JobType", "type")],
+    [
+        ("/v1/jobs/{}", "Job", "job"),
+        ("/v1/job-types/report.generate", "JobType", "type"),
+        ("/v1/jobs/{}", "JobFlow", "flow"),
+        ("/v1/queues/default", "Queue", "queue"),
+    ],
 )
 def test_answers_have_the_documented_keys(
     api: Api, document: Any, make_job: Callable[..., Job], path: str, component: str, shown: str

@@ -1,0 +1,36 @@
+"""Reading a request's body into a pydantic model, every fault named by the path of its field."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from rauskuclaw import errors
+from rauskuclaw.errors import Problem
+
+Body = TypeVar("Body", bound=BaseModel)
+MAX_LIMIT = 1_000_000
+"""Of everything that may be limited in number."""
+
+
+def _whole(value: object) -> object:
+    """2.0 is a JSON number without a fraction, hence an integer (contract 0); "2" and true are not."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Limit = Annotated[Whole, Field(ge=1, le=MAX_LIMIT)]
+
+
+def parse(model: type[Body], body: object) -> Body:
+    """The body as `model`. Raises VALIDATION_ERROR with all faults."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        faults = [
+            {"path": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        first = f"{faults[0]['path'] or 'the body'}: {faults[0]['message']}"
+        raise Problem(errors.VALIDATION_ERROR, first, {"errors": faults}) from None
