@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.utils import timezone
 from jobs import queries
 from jobs.handlers import registry
 from jobs.models import Job, JobType, Node, Status
+from jobs.queries import QueueState
 from rauskuclaw import errors
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 from rauskuclaw.errors import Code
@@ -37,7 +38,7 @@ def explain(job: Job) -> list[Reason]:
     now = timezone.now()
     match Status(job.status):
         case Status.QUEUED:
-            reasons = list(_why_queued(job, now))
+            reasons = [_with_expiry(job, reason) for reason in _why_queued(job, now)]
         case Status.RUNNING:
             reasons = [_running(job, now)]
         case Status.SUCCEEDED:
@@ -53,8 +54,9 @@ def explain(job: Job) -> list[Reason]:
 
 
 def _why_queued(job: Job, now: datetime) -> Iterator[Reason]:
-    yield from _type_faults(job)
-    workers = queries.live_workers(job.queue)
+    workers, (state, job_type) = queries.live_workers(job.queue), queries.queue_state(job)
+    yield from _type_faults(job, job_type)
+    yield from _pauses(job, job_type, state)
     if not workers:
         yield Reason(
             errors.NO_WORKER_ON_QUEUE,
@@ -65,13 +67,17 @@ def _why_queued(job: Job, now: datetime) -> Iterator[Reason]:
     if job.waiting_on:
         yield _waiting(job)
     elif job.available_at > now:
-        yield _retry_due(job)
+        yield _debounced(job) if job.unique_key and job.fence == 0 else _retry_due(job)
     else:
-        yield _in_line(job, workers)
+        held = [] if job.published_at else list(_limits(job, job_type, state))
+        yield from held
+        in_line = _in_line(job, workers, state)
+        # A job that a pause or a limit holds back is not next, even where nothing is ahead of it.
+        if in_line.code is not errors.NEXT_IN_QUEUE or not (held or any(_pauses(job, job_type, state))):
+            yield in_line
 
 
-def _type_faults(job: Job) -> Iterator[Reason]:
-    job_type = JobType.objects.filter(name=job.type).first()
+def _type_faults(job: Job, job_type: JobType | None) -> Iterator[Reason]:
     if job_type is None:
         yield Reason(
             errors.JOB_TYPE_UNKNOWN,
@@ -92,6 +98,90 @@ def _type_faults(job: Job) -> Iterator[Reason]:
             "Install the package that brings the handler and restart the workers, or mend the type's handler.",
             {"handler": job_type.handler},
         )
+
+
+def _pauses(job: Job, job_type: JobType | None, state: QueueState) -> Iterator[Reason]:
+    if state.queue_paused:
+        yield Reason(
+            errors.QUEUE_PAUSED,
+            f"The queue {job.queue!r} is paused: no job of it begins.",
+            f"Resume it: POST /v1/queues/{job.queue}/resume.",
+            {"queue": job.queue},
+        )
+    if job_type is not None and job_type.paused:
+        yield Reason(
+            errors.JOB_TYPE_PAUSED,
+            f"The job type {job.type!r} is paused: no job of it begins.",
+            f"Resume it: POST /v1/job-types/{job.type}/resume.",
+            {"type": job.type},
+        )
+
+
+def _limits(job: Job, job_type: JobType | None, state: QueueState) -> Iterator[Reason]:
+    """The limits that are used up: by jobs that run, and by those handed to the workers, which are about to."""
+    most = state.queue_max_running
+    if most is not None and (active := state.running + state.in_window) >= most:
+        yield Reason(
+            errors.QUEUE_LIMIT,
+            f"Of the queue {job.queue!r} {_count(most, 'job')} may run at once, and {active} run or are about to.",
+            f"Wait, or raise max_running: PATCH /v1/queues/{job.queue}.",
+            {"max_running": most, "active": active},
+        )
+    if job_type is None:
+        return
+    raise_it = f"PATCH /v1/job-types/{job.type}"
+    most = job_type.max_running
+    if most is not None and state.of_type >= most:
+        yield Reason(
+            errors.JOB_TYPE_LIMIT,
+            f"Of the type {job.type!r} {_count(most, 'job')} may run at once, and {state.of_type} run or are about to.",
+            f"Wait, or raise limits.max_running: {raise_it}.",
+            {"max_running": most, "active": state.of_type},
+        )
+    most = job_type.max_running_per_key
+    if most is not None and job.concurrency_key and state.of_key >= most:
+        yield Reason(
+            errors.KEY_LIMIT,
+            f"Of the type {job.type!r} and the key {job.concurrency_key!r} {_count(most, 'job')} may run at once, and"
+            f" {state.of_key} run or are about to: {', '.join(state.key_holders)}.",
+            f"Wait for those, cancel one, or raise limits.max_running_per_key: {raise_it}.",
+            {
+                "concurrency_key": job.concurrency_key, "max_running_per_key": most, "active": state.of_key,
+                "holders": state.key_holders,
+            },
+        )  # fmt: skip
+    most = job_type.rate_limit
+    if most is not None and state.rate_begun + state.rate_published >= most:
+        free_at = state.rate_free_at
+        when = f"the next may begin at {_moment(free_at)}" if free_at else "those about to begin go first"
+        whose = f"{job.type!r} and the key {job.concurrency_key!r}" if job_type.rate_per_key else f"{job.type!r}"
+        yield Reason(
+            errors.RATE_LIMIT,
+            f"Of the type {whose} {_count(most, 'attempt')} may begin in {job_type.rate_period_sec} s;"
+            f" {state.rate_begun} have and {state.rate_published} are about to: {when}.",
+            f"Wait, or raise limits.rate: {raise_it}.",
+            {
+                "limit": most, "period_sec": job_type.rate_period_sec, "begun": state.rate_begun,
+                "about_to_begin": state.rate_published, "next_at": iso_ms_or_none(free_at),
+            },
+        )  # fmt: skip
+
+
+def _with_expiry(job: Job, reason: Reason) -> Reason:
+    """A job that has not begun fails at its expires_at, whatever it waits for; a retry does not expire."""
+    if job.expires_at is None or job.fence:
+        return reason
+    return replace(reason, details={**(reason.details or {}), "expires_at": iso_ms(job.expires_at)})
+
+
+def _debounced(job: Job) -> Reason:
+    return Reason(
+        errors.DEBOUNCED,
+        f"The job waits until {_moment(job.available_at)}; a newer one of the unique key {job.unique_key!r} made before"
+        " that takes its place.",
+        "Wait, or cancel the job.",
+        {"unique_key": job.unique_key, "until": iso_ms(job.available_at)},
+    )
 
 
 def _waiting(job: Job) -> Reason:
@@ -115,10 +205,9 @@ def _retry_due(job: Job) -> Reason:
     )
 
 
-def _in_line(job: Job, workers: list[Node]) -> Reason:
-    state = queries.queue_state(job)
+def _in_line(job: Job, workers: list[Node], state: QueueState) -> Reason:
     slots = sum(worker.concurrency for worker in workers)
-    details = {
+    details: dict[str, Any] = {
         "ahead": state.ahead, "in_window": state.in_window, "running": state.running,
         "workers": len(workers), "slots": slots,
     }  # fmt: skip
@@ -132,10 +221,17 @@ def _in_line(job: Job, workers: list[Node]) -> Reason:
             {**details, "published_at": iso_ms(job.published_at)},
         )
     if state.ahead or state.in_window:
+        turns = ""
+        if job.concurrency_key:
+            details |= {"concurrency_key": job.concurrency_key, "turn": state.turn}
+            turns = (
+                f" Keys take turns among jobs of like priority, and this one is number {state.turn} of the key"
+                f" {job.concurrency_key!r}."
+            )
         return Reason(
             errors.QUEUE_AHEAD,
             f"{_count(state.ahead, 'queued job')} of higher priority or greater age and {state.in_window} already"
-            f" handed to the workers go first on the queue {job.queue!r}, with {busy}.",
+            f" handed to the workers go first on the queue {job.queue!r}, with {busy}.{turns}",
             "Wait, start more workers on the queue, or create the job with a higher priority.",
             details,
         )

@@ -244,16 +244,33 @@ def live_workers(queue: str) -> list[Node]:
 
 @dataclass(frozen=True)
 class QueueState:
-    """How busy a queue is, seen from one of its jobs. Counting stops at COUNTED_JOBS."""
+    """How busy a queue is, seen from one of its jobs, and what its limits have left. Counting stops at COUNTED_JOBS."""
 
     ahead: int
     """Jobs not yet published that are to be published before this one: by priority and age."""
+    turn: int
+    """The how many'th of its key the job is: keys take turns. What runs or is published of the key counts."""
     in_window: int
     """Jobs published to the workers and not yet claimed; this one is not counted."""
     running: int
+    queue_paused: bool
+    queue_max_running: int | None
+    of_type: int
+    """Jobs of the type that run or are published, on all queues."""
+    of_key: int
+    """Those of them with the job's concurrency key."""
+    key_holders: list[str]
+    """Ids of at most 5 of those, the first to begin first."""
+    rate_begun: int
+    """Attempts that began within the period of the rate limit; with rate_published, what it counts."""
+    rate_published: int
+    rate_free_at: datetime | None
+    """When the rate limit lets the next attempt begin; None while that depends on published jobs."""
 
 
-def queue_state(job: Job) -> QueueState:
-    """Where `job` stands in its queue: one statement, whose cost COUNTED_JOBS bounds."""
-    facts = {"queue": job.queue, "turn_at": job.turn_at, "id": job.id}
-    return QueueState(**rows("queue_state", facts | {"most": COUNTED_JOBS})[0])
+def queue_state(job: Job) -> tuple[QueueState, JobType | None]:
+    """Where `job` stands in its queue, and its type: one statement, whose cost COUNTED_JOBS bounds."""
+    facts = {"id": job.id, "queue": job.queue, "type": job.type, "key": job.concurrency_key, "turn_at": job.turn_at}
+    row = rows("queue_state", facts | {"most": COUNTED_JOBS})[0]
+    of_type = {field.attname: row.pop(field.attname) for field in JobType._meta.concrete_fields}
+    return QueueState(**row), JobType(**of_type) if of_type["name"] else None
