@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.admin import site
+from django.contrib.auth.models import User
 from django.core.checks import run_checks
+from django.test import Client
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from access.models import AuditEntry
@@ -96,3 +98,11 @@ def test_djangos_own_checks_find_nothing_wrong(admin: Admin) -> None:
     assert len(site._registry) > 10
 
     assert run_checks() == []
+
+
+def test_who_signs_in_at_the_login_page_itself_comes_to_the_admin(db: None) -> None:
+    User.objects.create_superuser("root", password="the password of root")
+
+    answer = Client().post("/admin/login/", {"username": "root", "password": "the password of root"})
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
