@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-JOBS_PER_SEC = 20.0
+JOBS_PER_SEC = 15.0
 LEAST_SEC = 60.0
 """A run takes so long at least, however few its jobs: there must be time for every fault."""
 
-FAULT_EVERY_SEC = 4.0
+FAULT_EVERY_SEC = 5.0
 CALM_SEC = 3.0
 """No fault in the first seconds, so that something is there to be hit."""
 
@@ -87,7 +87,7 @@ def _job(dice: random.Random, number: int, at_sec: float) -> PlannedJob:
     after: tuple[int, ...] = ()
     attempts, timeout_sec, cancel_after = 10, 30, None
     if kind == "sleeping":
-        input_ = {"sleep_sec": round(dice.uniform(0.1, 4), 3), "lines": dice.randrange(0, 30)}
+        input_ = {"sleep_sec": round(dice.uniform(0.1, 3), 3), "lines": dice.randrange(0, 30)}
     elif kind == "flaky":
         input_ = {"fail_first": dice.randint(1, 3), "lines": 2, "sleep_sec": 0.02}
     elif kind == "doomed":

@@ -36,28 +36,19 @@ class Follower:
         headers: dict[str, str],
         history: History,
         dice: random.Random,
-        *,
-        patience_sec: float,
     ) -> None:
         self._job_id, self._wire = job_id, wire
         self._bases, self._headers = bases, headers
         self._history, self._dice = history, dice
-        self._patience_sec = patience_sec
         self._last_id = 0
 
     async def run(self) -> None:
-        """Follow. Gives up when it heard nothing new for `patience_sec`: the checker will say so."""
-        heard_at = self._history.now()
-        while self._history.now() < heard_at + self._patience_sec:
-            seen, ended = await self._one_connection()
-            if ended:
-                return
-            if seen:
-                heard_at = self._history.now()
+        """Follow. Cancel it when it should have heard of the end: the checker says that it has not."""
+        while not await self._one_connection():
             await asyncio.sleep(self._dice.uniform(0, 0.3))
 
-    async def _one_connection(self) -> tuple[bool, bool]:
-        """Whether new lines came, and whether the end did."""
+    async def _one_connection(self) -> bool:
+        """Whether the end came."""
         began, since = self._history.now(), self._last_id
         ids: list[int] = []
         statuses: list[str] = []
@@ -91,7 +82,7 @@ class Follower:
             statuses=statuses,
             end=end,
         )
-        return bool(ids), end is not None
+        return end is not None
 
     async def _sse(self, since: int) -> AsyncIterator[StreamEvent]:
         url = f"{self._dice.choice(self._bases)}/v1/jobs/{self._job_id}/stream"

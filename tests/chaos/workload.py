@@ -19,6 +19,8 @@ from tests.chaos.streams import Follower
 
 PATIENCE_SEC = 120.0
 """A client that may repeat its request gives up after so long."""
+HEARING_SEC = 30.0
+"""When all jobs have ended, their followers know it after so long."""
 LOOKS_PER_SEC = 10.0
 """GETs of random jobs while the run lasts."""
 
@@ -34,20 +36,28 @@ class Workload:
         self._bases, self._headers = bases, headers
         self._ledger, self._callback_url = ledger, callback_url
         self._dice = random.Random(plan.seed)
+        self._followers: list[asyncio.Task[None]] = []
         self._submitted = {job.number: asyncio.Event() for job in plan.jobs}
         # A connection for each request: a pool would make one client wait for another's broken connection.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._http = httpx.AsyncClient(headers=headers, timeout=10, trust_env=False, limits=limits)
 
     async def run(self) -> None:
-        """Submit every job at its time, and do with it what is planned. Followers go on until their job has ended."""
+        """Submit every job at its time, and do with it what is planned."""
         started = asyncio.get_running_loop().time()
         looking = asyncio.create_task(self._look_around())
         async with asyncio.TaskGroup() as clients:
             for job in self._plan.jobs:
                 await asyncio.sleep(max(0.0, started + job.at_sec - asyncio.get_running_loop().time()))
-                clients.create_task(self._life(job, clients))
+                clients.create_task(self._life(job))
         looking.cancel()
+
+    async def hear_of_all_ends(self) -> None:
+        """All jobs have ended: the followers have HEARING_SEC to hear of it."""
+        if self._followers:
+            _, deaf = await asyncio.wait(self._followers, timeout=HEARING_SEC)
+            for follower in deaf:
+                follower.cancel()
 
     async def look_at_all(self) -> None:
         """GET every accepted job once more."""
@@ -63,7 +73,7 @@ class Workload:
         """Hang up."""
         await self._http.aclose()
 
-    async def _life(self, job: PlannedJob, clients: asyncio.TaskGroup) -> None:
+    async def _life(self, job: PlannedJob) -> None:
         body = await self._body(job)
         answers = await asyncio.gather(*(self._submit(job, body) for _ in range(job.racers)))
         job_id = next((answer for answer in answers if answer), None)
@@ -74,10 +84,8 @@ class Workload:
             return
         if job.followed is not None:
             dice = random.Random(f"{self._plan.seed}/follow/{job.number}")
-            follower = Follower(
-                job_id, job.followed, self._bases, self._headers, self._history, dice, patience_sec=PATIENCE_SEC
-            )
-            clients.create_task(follower.run())
+            follower = Follower(job_id, job.followed, self._bases, self._headers, self._history, dice)
+            self._followers.append(asyncio.create_task(follower.run()))
         if job.cancel_after_sec is not None:
             await asyncio.sleep(job.cancel_after_sec)
             await self._patiently(self._cancel, job_id, "cancel")
