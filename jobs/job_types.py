@@ -38,6 +38,8 @@ SEED = (
     ("system.memory.embed.sync", True, "builtin:memory.embed.sync", 60, 3),
     ("codex.chat.generate", False, "builtin:provider.codex.oss.chat", 180, 1),
     ("ai.chat.generate", False, "builtin:provider.openai.chat", 180, 1),
+    # Ours.
+    ("system.jobs.bulk", True, "builtin:jobs.bulk", 3600, 5),
 )
 
 

@@ -8,7 +8,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
 
@@ -260,6 +261,10 @@ class Job(models.Model):
             models.Index(fields=["queue", "-created_at", "-id"], name="job_by_queue"),
             models.Index(fields=["type", "-created_at", "-id"], name="job_by_type"),
             GinIndex(fields=["tags"], name="job_by_tag"),
+            models.Index(
+                KeyTextTransform("code", "error"), F("created_at").desc(), F("id").desc(),
+                condition=Q(error__isnull=False), name="job_by_error_code",
+            ),
         ]  # fmt: skip
 
     def __str__(self) -> str:

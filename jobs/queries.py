@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from django.db import connection
 from django.db.models import BooleanField, Case, F, Func, IntegerField, Q, QuerySet, TextField, Value, When
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast
 
 from jobs import nodes
@@ -102,15 +104,17 @@ class Position:
 
 @dataclass(frozen=True)
 class JobFilter:
-    """What a list of jobs is narrowed to. None: not narrowed. `since` is inclusive, `until` exclusive."""
+    """What a list of jobs is narrowed to. None: not narrowed. `until` is exclusive, `since` and `ended_by` are not."""
 
     status: str | None = None
     type: str | None = None
     queue: str | None = None
     tag: str | None = None
+    error_code: str | None = None
     text: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    ended_by: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -121,24 +125,26 @@ class JobPage:
     next: Position | None
 
 
-def job_page(wanted: JobFilter, *, principal: Principal, limit: int, after: Position | None = None) -> JobPage:
+def job_page(
+    wanted: JobFilter,
+    *,
+    principal: Principal,
+    limit: int,
+    after: Position | None = None,
+    only: Sequence[str] | None = None,
+) -> JobPage:
     """One page of the jobs that `principal` may see, in one SQL statement (two for a text search).
 
     The place is a key, not an offset: a page neither repeats nor skips a job because others arrive meanwhile.
-    Served by job_newest, job_by_status, job_by_queue, job_by_type or job_by_tag. A text search has no index: it looks
-    at the next SEARCHED_JOBS jobs only, so a page may be short, even empty, and still have a `next`. A whole id is
-    looked up, however old the job is.
+    Served by job_newest, job_by_status, job_by_queue, job_by_type, job_by_tag or job_by_error_code. A text search has
+    no index: it looks at the next SEARCHED_JOBS jobs only, so a page may be short, even empty, and still have a `next`.
+    A whole id is looked up, however old the job is. only: the columns to read; None: all.
 
     Raises FORBIDDEN when `wanted.queue` is named and not one of the principal's.
     """
-    if wanted.queue is not None:
-        principal.require_queue(wanted.queue)
-    jobs = _narrowed(visible_jobs(principal), wanted).order_by("-created_at", "-id")
-    if after is not None:
-        # The first condition is what the index can start from.
-        jobs = jobs.filter(created_at__lte=after.created_at).filter(
-            Q(created_at__lt=after.created_at) | Q(id__lt=after.id)
-        )
+    jobs = listed(wanted, principal, after)
+    if only is not None:
+        jobs = jobs.only(*only)
     if wanted.text and (whole_id := parse_id(wanted.text)):
         return JobPage(list(jobs.filter(pk=whole_id)), None)
     if wanted.text:
@@ -147,15 +153,63 @@ def job_page(wanted: JobFilter, *, principal: Principal, limit: int, after: Posi
     return JobPage(rows[:limit], Position.of(rows[limit - 1]) if len(rows) > limit else None)
 
 
+def count_jobs(wanted: JobFilter, *, principal: Principal, after: Position | None = None, most: int) -> int:
+    """How many jobs the pages of a list hold; counting stops at `most`. A text is left out of account."""
+    return listed(wanted, principal, after).order_by()[:most].count()
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Jobs of one type that have failed for good in one way. error_code: None where the handler gave none."""
+
+    type: str
+    error_code: str | None
+    count: int
+    last_failed_at: datetime
+
+
+def failure_groups(wanted: JobFilter, *, principal: Principal) -> list[FailureGroup]:
+    """The newest COUNTED_JOBS failed jobs that `wanted` finds, grouped by type and error code, most frequent first.
+
+    Served as the list is; what is looked at is bounded, however many have failed.
+    """
+    failed = listed(replace(wanted, status=Status.FAILED), principal)
+    newest = failed.annotate(code=KeyTextTransform("code", "error")).values("type", "code", "finished_at")
+    inner, params = newest[:COUNTED_JOBS].query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT type, code, count(*), max(finished_at) FROM ({inner}) AS newest"  # noqa: S608 - Django's own SQL
+            " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+            params,
+        )
+        return [FailureGroup(*row) for row in cursor.fetchall()]
+
+
+def listed(wanted: JobFilter, principal: Principal, after: Position | None = None) -> QuerySet[Job]:
+    """The jobs of a list from a place on, newest first, but for its text."""
+    if wanted.queue is not None:
+        principal.require_queue(wanted.queue)
+    jobs = _narrowed(visible_jobs(principal), wanted).order_by("-created_at", "-id")
+    if after is None:
+        return jobs
+    # The first condition is what the index can start from.
+    return jobs.filter(created_at__lte=after.created_at).filter(Q(created_at__lt=after.created_at) | Q(id__lt=after.id))
+
+
 def _narrowed(jobs: QuerySet[Job], wanted: JobFilter) -> QuerySet[Job]:
     exact = {"status": wanted.status, "type": wanted.type, "queue": wanted.queue}
     jobs = jobs.filter(**{column: value for column, value in exact.items() if value is not None})
     if wanted.tag is not None:
         jobs = jobs.filter(tags__contains=[wanted.tag])
+    if wanted.error_code is not None:
+        jobs = jobs.alias(error_code=KeyTextTransform("code", "error"))
+        jobs = jobs.filter(error__isnull=False, error_code=wanted.error_code)
     if wanted.since is not None:
         jobs = jobs.filter(created_at__gte=wanted.since)
     if wanted.until is not None:
         jobs = jobs.filter(created_at__lt=wanted.until)
+    if wanted.ended_by is not None:
+        jobs = jobs.filter(finished_at__lte=wanted.ended_by)
     return jobs
 
 

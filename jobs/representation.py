@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from jobs.handlers import registry
 from jobs.models import Attempt, CallbackDelivery, Job, JobLog, JobType
+from jobs.queries import FailureGroup
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 
 Json = Any
@@ -46,6 +48,19 @@ def flow_json(job: Job) -> dict[str, Json]:
         "expires_at": iso_ms_or_none(job.expires_at),
         "in_window_since": iso_ms_or_none(job.published_at),
     }
+
+
+def failures_json(groups: Sequence[FailureGroup]) -> list[dict[str, Json]]:
+    """Failed jobs, grouped."""
+    return [
+        {
+            "type": group.type,
+            "error_code": group.error_code,
+            "count": group.count,
+            "last_failed_at": iso_ms(group.last_failed_at),
+        }
+        for group in groups
+    ]
 
 
 def log_json(line: JobLog) -> dict[str, Json]:

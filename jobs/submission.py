@@ -236,6 +236,7 @@ def _checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | N
     check_input(new.input, job_type.handler)
     if principal is not None:
         principal.require_queue(new.queue)
+        _require_reach(job_type, principal)
     key = flow.concurrency_key(new.flow, job_type, new.input)
     return replace(
         new,
@@ -244,6 +245,16 @@ def _checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | N
         timeout_sec=job_type.default_timeout_sec if new.timeout_sec is None else new.timeout_sec,
         max_attempts=job_type.default_max_attempts if new.max_attempts is None else new.max_attempts,
     )
+
+
+def _require_reach(job_type: JobType, principal: Principal) -> None:
+    handler = registry.get(job_type.handler)
+    if handler is not None and handler.reaches_all_queues and principal.queue_allowlist is not None:
+        raise Problem(
+            errors.FORBIDDEN,
+            f"Jobs of the type {job_type.name!r} reach every queue: use a key without a queue allowlist, or"
+            " POST /v1/jobs/bulk.",
+        )
 
 
 def check_input(value: Any, handler_id: str) -> None:

@@ -28,6 +28,7 @@ JOB_LIST = [
     _parameter("type", "Exact."),
     _parameter("queue", "Exact; 403 when the key may not use it."),
     _parameter("tag", "Jobs that carry this tag."),
+    _parameter("error_code", "Jobs whose last error has this code: UPSTREAM_ERROR, JOB_TIMEOUT, …"),
     _parameter("since", "Created at or after: ISO 8601 (UTC unless it says otherwise) or seconds since 1970."),
     _parameter("until", "Created before; as `since`."),
     _parameter(
@@ -39,6 +40,7 @@ JOB_LIST = [
     _parameter("limit", "1 to 200, default 50.", OpenApiTypes.INT),
     _parameter("cursor", "`next_cursor` of the page before."),
 ]
+DEAD_LIST = [parameter for parameter in JOB_LIST if parameter.name not in {"status", "q"}]
 TAIL = _parameter("tail", "The newest so many lines: 1 to 2000, default 200.", OpenApiTypes.INT)
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -48,13 +50,21 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 )
 
 
-def job_filter(request: Request) -> JobFilter:
-    """The filters of a list. Raises VALIDATION_ERROR."""
+def job_filter(request: Request, *, status: str | None = None) -> JobFilter:
+    """The filters of a list; status: of a list that is of this one alone. Raises VALIDATION_ERROR."""
     text = text_param(request, "q")
     if text and len(text) > MAX_SEARCH_CHARS:
         raise _faulty("q", f"must have at most {MAX_SEARCH_CHARS} characters")
-    exact = {name: text_param(request, name) for name in ("status", "type", "queue", "tag")}
-    return JobFilter(**exact, text=text, since=_moment(request, "since"), until=_moment(request, "until"))
+    return JobFilter(
+        status=status or text_param(request, "status"),
+        type=text_param(request, "type"),
+        queue=text_param(request, "queue"),
+        tag=text_param(request, "tag"),
+        error_code=text_param(request, "error_code"),
+        text=None if status else text,
+        since=_moment(request, "since"),
+        until=_moment(request, "until"),
+    )
 
 
 def position(request: Request) -> Position | None:

@@ -129,6 +129,43 @@ class BatchItem(serializers.Serializer[Any]):
     error = ErrorDetail(required=False)
 
 
+class BulkFilter(serializers.Serializer[Any]):
+    """The filters of the list; at least one."""
+
+    status = serializers.ChoiceField(
+        choices=["queued", "running", "failed", "cancelled"],
+        required=False,
+        help_text="Default: for cancel queued and running, for retry failed.",
+    )
+    type = serializers.CharField(max_length=200, required=False)
+    queue = serializers.CharField(max_length=200, required=False)
+    tag = serializers.CharField(max_length=200, required=False)
+    q = serializers.CharField(max_length=200, required=False)
+    error_code = serializers.CharField(max_length=200, required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+
+class Bulk(serializers.Serializer[Any]):
+    """What to do with which jobs."""
+
+    action = serializers.ChoiceField(choices=["cancel", "retry"])
+    filter = BulkFilter()
+    queue = serializers.CharField(
+        required=False,
+        help_text="Where the bulk job itself runs. Default: a queue of this key that has a worker and is not paused.",
+    )
+
+
+class FailureGroup(serializers.Serializer[Any]):
+    """Failed jobs of one type and error code."""
+
+    type = serializers.CharField()
+    error_code = serializers.CharField(allow_null=True)
+    count = serializers.IntegerField()
+    last_failed_at = serializers.DateTimeField()
+
+
 class DevJob(serializers.Serializer[Any]):
     """A job for trying things out; neither type nor input is checked."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.api import job_types, queues, views
+from jobs.api import bulk, job_types, queues, views
 from jobs.api.stream import stream
 
 urlpatterns = [
     path("jobs", views.JobsView.as_view(), name="jobs"),
     path("jobs/batch", views.JobBatchView.as_view(), name="job-batch"),
+    path("jobs/bulk", bulk.JobBulkView.as_view(), name="job-bulk"),
+    path("jobs/dead", bulk.DeadJobsView.as_view(), name="jobs-dead"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="job-cancel"),
     path("jobs/<str:job_id>/retry", views.JobRetryView.as_view(), name="job-retry"),

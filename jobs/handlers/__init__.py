@@ -1,5 +1,6 @@
 """The handlers of this app. Those of other apps are in their own `handlers.py`; `registry.py` finds them all."""
 
+from jobs.handlers.bulk import JobsBulk
 from jobs.handlers.component import ComponentGenerate
 from jobs.handlers.data_fetch import DataFetch
 from jobs.handlers.deploy import DeployRun
@@ -18,4 +19,5 @@ HANDLERS = (
     ToolExec,
     WebSearch,
     WorkflowRun,
+    JobsBulk,
 )

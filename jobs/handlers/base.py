@@ -144,6 +144,8 @@ class Handler(ABC, Generic[InputT, OutputT]):
     needs: ClassVar[Needs] = Needs()
     checks_input_at_creation: ClassVar[bool] = True
     """Whether bad input is a 400 at creation. If not, it fails in the worker, with INPUT_INVALID."""
+    reaches_all_queues: ClassVar[bool] = False
+    """Whether its input can make it touch jobs of any queue: keys with a queue allowlist may not make such jobs."""
 
     @abstractmethod
     def run(self, ctx: JobContext[InputT]) -> OutputT:

@@ -20,13 +20,14 @@ def report(make_type: Callable[..., JobType]) -> JobType:
     return make_type("report.generate", default_timeout_sec=120, default_max_attempts=1)
 
 
-def test_seed_makes_the_fifteen_types_of_the_contract(db: None) -> None:
-    assert job_types.seed() == 15
+def test_seed_makes_the_fifteen_types_of_the_contract_and_our_own(db: None) -> None:
+    assert job_types.seed() == 16
 
     rows = {row.name: row for row in JobType.objects.all()}
     assert {name for name, row in rows.items() if not row.enabled} == {
         "tool.exec", "tools.web_search", "codex.chat.generate", "ai.chat.generate",
     }  # fmt: skip
+    assert rows.keys() - {name for name, *_ in job_types.SEED[:15]} == {"system.jobs.bulk"}
     embed = rows["system.memory.embed.sync"]
     assert (embed.handler, embed.default_timeout_sec, embed.default_max_attempts) == (
         "builtin:memory.embed.sync",
@@ -38,7 +39,7 @@ def test_seed_makes_the_fifteen_types_of_the_contract(db: None) -> None:
 def test_seed_leaves_what_an_operator_changed(report: JobType) -> None:
     JobType.objects.filter(pk=report.pk).update(enabled=False, default_timeout_sec=7)
 
-    assert job_types.seed() == 14
+    assert job_types.seed() == 15
     report.refresh_from_db()
     assert (report.enabled, report.default_timeout_sec) == (False, 7)
     assert job_types.seed() == 0
