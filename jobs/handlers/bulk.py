@@ -1,13 +1,10 @@
-"""`jobs.bulk`: cancels or retries the jobs that a filter finds. `jobs/bulk.py` makes its jobs."""
+"""`jobs.bulk`: cancels or retries the jobs that a filter finds. `jobs/bulk.py` makes and `jobs/bulk_run.py` does it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from django.db import connection
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,32 +16,14 @@ from pydantic import (
     model_validator,
 )
 
-from access.principals import Principal
-from jobs import lifecycle, queries
-from jobs.handlers.base import Handler, Interrupted, JobContext
-from jobs.lifecycle import RULES
-from jobs.models import Job, JobLog, Status
-from jobs.queries import JobFilter, Position
-from rauskuclaw.errors import Problem
-
-BATCH = 100
-"""Jobs between two notes of how far it is."""
-NOTE = "Worked through a batch"
-NAMED_FAULTS = 20
-COUNTED_JOBS = 100_000
-"""Where counting what is to do stops."""
-MAX_ACTOR_CHARS = 160
+from jobs.handlers.base import Handler, JobContext
 
 Action = Literal["cancel", "retry"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Moment = Annotated[datetime, AfterValidator(lambda it: it if it.tzinfo else it.replace(tzinfo=UTC))]
 
-STATUSES: dict[Action, tuple[Status, ...]] = {
-    "cancel": (Status.QUEUED, Status.RUNNING),
-    "retry": (Status.FAILED,),
-}
-"""What an action is for where its filter names no status."""
-EVENTS: dict[Action, str] = {"cancel": "cancel", "retry": "reopen"}
+STATUSES: dict[Action, tuple[str, ...]] = {"cancel": ("queued", "running"), "retry": ("failed", "cancelled")}
+"""Jobs of which status an action can be done to."""
 
 
 class BulkFilter(BaseModel):
@@ -90,10 +69,9 @@ class BulkInput(BaseModel):
 
 def status_fault(action: Action, wanted: BulkFilter) -> str | None:
     """What is wrong with the status that a filter names, if anything: an action needs jobs it can be done to."""
-    allowed = RULES[EVENTS[action]].sources
-    if wanted.status is None or wanted.status in allowed:
+    if wanted.status is None or wanted.status in STATUSES[action]:
         return None
-    return f"only {' or '.join(sorted(allowed))} jobs can be the object of {action}"
+    return f"only {' or '.join(STATUSES[action])} jobs can be the object of {action}"
 
 
 class Fault(BaseModel):
@@ -113,14 +91,6 @@ class BulkOutput(BaseModel):
     faults: list[Fault] = []
 
 
-@dataclass
-class _Tally:
-    done: int = 0
-    skipped: int = 0
-    failed: int = 0
-    faults: list[Fault] = field(default_factory=list)
-
-
 class JobsBulk(Handler[BulkInput, BulkOutput]):
     """Cancels or retries every job that its filter finds and that is older than its own.
 
@@ -134,90 +104,8 @@ class JobsBulk(Handler[BulkInput, BulkOutput]):
     reaches_all_queues = True
 
     def run(self, ctx: JobContext[BulkInput]) -> BulkOutput:
-        """Pass over the jobs until a pass finds nothing more to do: some have to wait for others' turn."""
-        try:
-            return _Run(ctx).run()
-        except Interrupted:
-            # It may have struck in the middle of a statement.
-            connection.close()
-            raise
+        """Do it; the job's own row says on whose behalf."""
+        # Handlers are imported where Django is not set up, and this one alone is made of the jobs' own models.
+        from jobs.bulk_run import BulkRun
 
-
-class _Run:
-    def __init__(self, ctx: JobContext[BulkInput]) -> None:
-        self.ctx, self.action, self.own = ctx, ctx.input.action, Job.objects.get(pk=ctx.job_id)
-        queues = ctx.input.queues
-        self.principal = Principal(
-            name=self.own.created_by, role="admin", queue_allowlist=None if queues is None else tuple(queues)
-        )
-        self.by = f"bulk job {self.own.id} of {self.own.created_by}"[:MAX_ACTOR_CHARS]
-        self.tally = _noted(self.own)
-
-    def run(self) -> BulkOutput:
-        found = self.ctx.input.filter
-        statuses = STATUSES[self.action] if found.status is None else (Status(found.status),)
-        filters = [self._filter(status) for status in statuses]
-        to_do = sum(self._count(wanted) for wanted in filters) + self.tally.done
-        tally, done_before = self.tally, -1
-        while tally.done > done_before:
-            done_before, tally.failed, tally.faults = tally.done, 0, []
-            for wanted in filters:
-                for batch in self._batches(wanted):
-                    for job in batch:
-                        self._act_on(job)
-                    self._note(to_do)
-        return BulkOutput(
-            action=self.action, done=tally.done, skipped=tally.skipped, failed=tally.failed, faults=tally.faults
-        )
-
-    def _filter(self, status: Status) -> JobFilter:
-        wanted = self.ctx.input.filter
-        return JobFilter(
-            status=status, type=wanted.type, queue=wanted.queue, tag=wanted.tag, text=wanted.q,
-            error_code=wanted.error_code, since=wanted.since, until=wanted.until,
-            # What is retried and fails again is not retried again.
-            ended_by=self.own.created_at if self.action == "retry" else None,
-        )  # fmt: skip
-
-    def _count(self, wanted: JobFilter) -> int:
-        return queries.count_jobs(wanted, principal=self.principal, after=Position.of(self.own), most=COUNTED_JOBS)
-
-    def _batches(self, wanted: JobFilter) -> Iterator[list[Job]]:
-        """The jobs that are older than this one, newest first."""
-        place: Position | None = Position.of(self.own)
-        while place is not None:
-            page = queries.job_page(
-                wanted, principal=self.principal, limit=BATCH, after=place, only=("id", "status", "created_at")
-            )
-            if page.jobs:
-                yield list(page.jobs)
-            place = page.next
-
-    def _act_on(self, job: Job) -> None:
-        try:
-            if self.action == "cancel":
-                lifecycle.cancel(job.id, by=self.by)
-            else:
-                lifecycle.reopen(job.id, by=self.by)
-        except Problem as problem:
-            if Job.objects.filter(pk=job.pk, status=job.status).exists():
-                self.tally.failed += 1
-                if len(self.tally.faults) < NAMED_FAULTS:
-                    self.tally.faults.append(Fault(job_id=str(job.id), message=problem.message))
-            else:
-                self.tally.skipped += 1
-        else:
-            self.tally.done += 1
-
-    def _note(self, to_do: int) -> None:
-        tally = self.tally
-        self.ctx.log(NOTE, done=tally.done, skipped=tally.skipped, failed=tally.failed, series=self.own.series)
-        told = f"{tally.done} done, {tally.skipped} skipped, {tally.failed} failed"
-        self.ctx.progress((tally.done + tally.skipped + tally.failed) / max(1, to_do), told)
-
-
-def _noted(own: Job) -> _Tally:
-    """What earlier attempts of the same series have counted."""
-    notes = JobLog.objects.filter(job=own, message=NOTE, meta__series=own.series).order_by("-id")
-    meta = notes.values_list("meta", flat=True).first()
-    return _Tally(done=meta["done"], skipped=meta["skipped"]) if meta else _Tally()
+        return BulkRun(ctx).run()

@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from access.models import AuditEntry
 from access.principals import Principal
-from jobs import execution, lifecycle, queries
+from jobs import bulk_run, execution, lifecycle, queries
 from jobs.bulk import BULK_TYPE
-from jobs.handlers import bulk as handler
 from jobs.handlers.base import Cancelled
+from jobs.handlers.bulk import STATUSES
 from jobs.job_types import seed
 from jobs.models import Job, JobLog, Node, Queue, Status
 from jobs.queries import JobFilter
@@ -181,7 +181,7 @@ def test_a_job_that_fails_again_meanwhile_is_not_retried_twice(
 def test_a_second_attempt_goes_on_where_the_first_was_killed(
     api: Api, make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler, "BATCH", 2)
+    monkeypatch.setattr(bulk_run, "BATCH", 2)
     ids = [make_job().id for _ in range(7)]
     real, seen = lifecycle.cancel, list[uuid.UUID]()
 
@@ -225,13 +225,13 @@ def test_a_cancelled_bulk_job_stops(api: Api, make_job: Make, monkeypatch: pytes
 
 
 def test_progress_is_told_in_batches(api: Api, make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "BATCH", 2)
+    monkeypatch.setattr(bulk_run, "BATCH", 2)
     for _ in range(4):
         make_job()
 
     job = run(bulk(api, "cancel", {"status": "queued"}))
 
-    notes = JobLog.objects.filter(job=job, message=handler.NOTE).order_by("id")
+    notes = JobLog.objects.filter(job=job, message=bulk_run.NOTE).order_by("id")
     assert [note.meta["done"] for note in notes if note.meta] == [2, 4]
 
 
@@ -333,6 +333,14 @@ def test_the_moments_of_a_filter_are_those_of_the_list(api: Api, make_job: Make)
 
     assert counts(run(bulk(api, "cancel", {"until": border}))) == (1, 0, 0)
     assert statuses(old, new) == ["cancelled", "queued"]
+
+
+def test_an_action_is_offered_for_what_the_lifecycle_allows() -> None:
+    rules = {"cancel": lifecycle.RULES["cancel"], "retry": lifecycle.RULES["reopen"]}
+
+    assert {action: {*names} for action, names in STATUSES.items()} == {
+        action: {*rule.sources} for action, rule in rules.items()
+    }
 
 
 def test_dead_jobs_are_grouped_by_type_and_error(api: Api, make_job: Make, claimed: Claimed) -> None:
