@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import random
@@ -168,7 +169,8 @@ def start(var_dir: Path) -> Iterator[Callable[..., Stack]]:
         if stack.process.poll() is None:
             victims = stack.processes()
             for victim in victims:
-                victim.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    victim.kill()
             psutil.wait_procs(victims[1:], timeout=10)
         stack.process.wait()
         assert stack.process.stdout is not None
