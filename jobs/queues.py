@@ -109,6 +109,17 @@ def change(name: str, wanted: QueueChange, *, by: str, principal: Principal | No
     return queue
 
 
+def note_known() -> None:
+    """Make a row for every queue that jobs or workers name, so that a list of rows is a list of queues."""
+    known = [overview.name for overview in _overviews(None)]
+    Queue.objects.bulk_create([Queue(name=name) for name in known], ignore_conflicts=True)
+
+
+def by_name() -> dict[str, QueueOverview]:
+    """Every queue that anything names."""
+    return {found.name: found for found in _overviews(None)}
+
+
 def _require(name: str, principal: Principal | None) -> None:
     if not QUEUE.fullmatch(name):
         raise Problem(errors.NOT_FOUND, "No such queue: a name has 1 to 80 of a-z 0-9 . _ : -")

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from jobs.explain import Reason
 from jobs.models import Attempt, CallbackDelivery, Job, JobLog, JobType, Status
+from jobs.queues import QueueOverview
 from jobs.representation import type_json
 from rauskuclaw.operations.text import Cell, Paint, pairs, span, table
 
@@ -160,7 +161,7 @@ def type_table(types: Sequence[JobType], paint: Paint) -> str:
     rows = [
         (
             it["name"],
-            Cell("on", "green") if it["enabled"] else Cell("off", "dim"),
+            _switch_cell(it),
             Cell(span(it["default_timeout_sec"]), right=True),
             Cell(str(it["default_max_attempts"]), right=True),
             needs_text(it["needs"]),
@@ -170,6 +171,45 @@ def type_table(types: Sequence[JobType], paint: Paint) -> str:
         for it in shown
     ]
     return table(("name", "", "limit", "tries", "needs", "handler", ""), rows, paint)
+
+
+def _switch_cell(it: dict[str, Any]) -> Cell:
+    if not it["enabled"]:
+        return Cell("off", "dim")
+    return Cell("paused", "yellow") if it["paused"] else Cell("on", "green")
+
+
+def limits_text(job_type: JobType) -> str:
+    """`at most 4 at once, 10 in 1 min a key`; a dash for none."""
+    of_key = f"{job_type.max_running_per_key} of one key at once" if job_type.max_running_per_key else ""
+    rate = f"{job_type.rate_limit} in {span(job_type.rate_period_sec)}" if job_type.rate_limit else ""
+    parts = (
+        f"{job_type.max_running} at once" if job_type.max_running else "",
+        of_key,
+        f"{rate} for each key" if rate and job_type.rate_per_key else rate,
+    )
+    return ", ".join(part for part in parts if part) or "–"
+
+
+def queue_table(queues: Sequence[QueueOverview], paint: Paint) -> str:
+    """A line for each queue."""
+    rows = [
+        (
+            it.name,
+            Cell("paused", "yellow") if it.paused else Cell("open", "green"),
+            Cell("" if it.max_running is None else str(it.max_running), right=True),
+            Cell(f"{it.waiting}{'+' if it.more_waiting else ''}", right=True),
+            Cell("" if it.oldest_waiting_sec is None else span(it.oldest_waiting_sec), right=True),
+            Cell(str(it.due_later), right=True),
+            Cell(str(it.in_window), right=True),
+            Cell(str(it.running), right=True),
+            Cell(str(it.workers), "" if it.workers else "red", right=True),
+            Cell(str(it.slots), right=True),
+        )
+        for it in queues
+    ]
+    head = ("name", "", "limit", "waiting", "oldest", "later", "window", "running", "workers", "slots")
+    return table(head, rows, paint)
 
 
 def type_page(job_type: JobType, paint: Paint) -> str:
@@ -183,6 +223,8 @@ def type_page(job_type: JobType, paint: Paint) -> str:
     facts = [
         ("name", it["name"]),
         ("enabled", paint("yes", "green") if it["enabled"] else paint("no", "dim")),
+        ("paused", paint("yes", "yellow") if it["paused"] else ""),
+        ("limits", limits_text(job_type)),
         ("handler", it["handler"] + ("" if it["handler_installed"] else paint("  not installed", "red"))),
         ("needs", needs_text(it["needs"])),
         ("time limit", span(it["default_timeout_sec"])),

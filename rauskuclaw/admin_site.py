@@ -14,6 +14,7 @@ _GROUPS = (
         "Work",
         (
             ("Jobs", "work", "jobs.job"),
+            ("Queues", "low_priority", "jobs.queue"),
             ("Job types", "category", "jobs.jobtype"),
             ("Callbacks", "outbound", "jobs.callbackdelivery"),
             ("Workers", "memory", "jobs.node"),

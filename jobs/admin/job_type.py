@@ -20,11 +20,14 @@ from jobs.handlers import registry
 from jobs.job_types import JobTypeChange
 from jobs.models import JobType
 from jobs.representation import type_json
-from jobs.text import needs_text
+from jobs.text import limits_text, needs_text
 from rauskuclaw.errors import Problem
 from rauskuclaw.operations.text import span
 
 RETRY = ("base_sec", "factor", "max_sec", "jitter")
+LIMITS = ("max_running", "max_running_per_key", "key_pointer", "on_limit")
+RATE = {"rate_limit": "limit", "rate_period_sec": "period_sec", "rate_per_key": "per_key"}
+"""Column → name in the API's `limits.rate`."""
 
 
 class JobTypeForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -38,7 +41,7 @@ class JobTypeForm(forms.ModelForm):  # type: ignore[type-arg]
         model = JobType
         fields = [
             "name", "enabled", "handler", "default_timeout_sec", "default_max_attempts",
-            *(f"retry_{name}" for name in RETRY),
+            *(f"retry_{name}" for name in RETRY), "paused", *LIMITS, *RATE,
         ]  # fmt: skip
         labels = {
             "default_timeout_sec": "Time limit (s)",
@@ -47,6 +50,13 @@ class JobTypeForm(forms.ModelForm):  # type: ignore[type-arg]
             "retry_factor": "Factor",
             "retry_max_sec": "Longest wait (s)",
             "retry_jitter": "Jitter",
+            "max_running": "At once",
+            "max_running_per_key": "At once, of one key",
+            "key_pointer": "Key",
+            "on_limit": "At its key's limit a new job",
+            "rate_limit": "Attempts",
+            "rate_period_sec": "in (s)",
+            "rate_per_key": "For each key",
         }
         help_texts = {
             "default_timeout_sec": "For jobs that set none: 1 to 3600",
@@ -70,15 +80,30 @@ class JobTypeForm(forms.ModelForm):  # type: ignore[type-arg]
                 (job_types.parse_change if self.instance.created_at else job_types.parse_new)(as_body(values))
             except Problem as problem:
                 for fault in (problem.details or {}).get("errors", []):
-                    self.add_error(fault["path"].replace("retry.", "retry_"), fault["message"])
+                    self.add_error(as_column(fault["path"]), fault["message"])
         return values
 
 
 def as_body(columns: dict[str, Any]) -> dict[str, Any]:
-    """Columns of JobType → the API's body, which nests the retry policy."""
+    """Columns of JobType → the API's body, which nests the retry policy and the limits.
+
+    What makes up a rate goes together: all of its columns, or none.
+    """
+    body = {name: value for name, value in columns.items() if name in JobTypeChange.model_fields or name == "name"}
     retry = {name: columns[f"retry_{name}"] for name in RETRY if f"retry_{name}" in columns}
-    flat = {name: value for name, value in columns.items() if not name.startswith("retry_")}
-    return {**flat, **({"retry": retry} if retry else {})}
+    limits = {name: columns[name] for name in LIMITS if name in columns}
+    if "rate_limit" in columns:
+        rate = {name: columns[column] for column, name in RATE.items()}
+        limits["rate"] = rate if rate["limit"] is not None else None
+    return body | ({"retry": retry} if retry else {}) | ({"limits": limits} if limits else {})
+
+
+def as_column(path: str) -> str:
+    """The path of a field of the API's body → the column it is kept in."""
+    *parents, name = path.split(".")
+    if parents == ["limits", "rate"]:
+        return next(column for column, short in RATE.items() if short == name)
+    return f"retry_{name}" if parents == ["retry"] else name
 
 
 @admin.register(JobType)
@@ -86,16 +111,27 @@ class JobTypeAdmin(ModelAdmin):  # type: ignore[misc]
     """Each change goes through `jobs.job_types`, and so into the audit log. Types are disabled, never deleted."""
 
     form = JobTypeForm
-    list_display = ["name", "enabled", "state", "time_limit", "attempts", "needs", "handler"]
+    list_display = ["name", "enabled", "turn", "state", "time_limit", "attempts", "needs", "handler"]
     list_editable = ["enabled"]
-    list_filter = ["enabled"]
+    list_filter = ["enabled", "paused"]
     search_fields = ["name", "handler"]
-    actions = ["enable", "disable"]
+    actions = ["enable", "disable", "pause", "resume"]
     list_per_page = 100
     fieldsets = [
         (None, {"fields": ["name", "enabled", "handler", ("state", "needs")]}),
         ("Defaults of a job", {"fields": [("default_timeout_sec", "default_max_attempts")]}),
         ("Retry policy", {"fields": [("retry_base_sec", "retry_factor"), ("retry_max_sec", "retry_jitter")]}),
+        (
+            "Limits",
+            {
+                "fields": [
+                    "paused",
+                    ("max_running", "max_running_per_key"),
+                    ("key_pointer", "on_limit"),
+                    ("rate_limit", "rate_period_sec", "rate_per_key"),
+                ]
+            },
+        ),
         ("What a job of this type takes and gives", {"fields": ["input_schema", "output_schema"]}),
     ]
 
@@ -110,6 +146,11 @@ class JobTypeAdmin(ModelAdmin):  # type: ignore[misc]
         if registry.get(job_type.handler) is not None:
             return badge("success", "installed")
         return badge("danger" if job_type.enabled else "default", "not installed")
+
+    @admin.display(description="begins")
+    def turn(self, job_type: JobType) -> SafeString:
+        """Whether its jobs begin, and under which limits."""
+        return badge("warning", "paused") if job_type.paused else badge("default", limits_text(job_type))
 
     @admin.display(description="time limit", ordering="default_timeout_sec")
     def time_limit(self, job_type: JobType) -> str:
@@ -148,13 +189,15 @@ class JobTypeAdmin(ModelAdmin):  # type: ignore[misc]
         if obj is not None:
             return self.fieldsets
         head = {"fields": ["name", "enabled", "handler"], "description": "A name has 3 to 80 of a-z 0-9 . _ -"}
-        return [(None, head), *self.fieldsets[1:3]]
+        return [(None, head), *self.fieldsets[1:4]]
 
     def save_model(self, request: HttpRequest, obj: JobType, form: Any, change: bool) -> None:
         """Through the verbs that record it, changed fields only: two people at once do not undo each other."""
         by = actor_of(request)
         if change:
-            body = as_body({name: form.cleaned_data[name] for name in form.changed_data})
+            changed = set(form.changed_data)
+            changed |= set(RATE) if changed & RATE.keys() else set()
+            body = as_body({name: form.cleaned_data[name] for name in changed})
             saved = job_types.update(obj.pk, job_types.parse_change(body), by=by) if body else obj
         else:
             saved = job_types.create(job_types.parse_new(as_body(form.cleaned_data)), by=by)
@@ -169,13 +212,23 @@ class JobTypeAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.action(description="Enable the selected types", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[JobType]) -> None:
         """Jobs of these types may be created and run."""
-        self._switch(request, queryset, "Enabled", enabled=True)
+        self._switch(request, queryset, "Enabled", JobTypeChange(enabled=True))
 
     @admin.action(description="Disable the selected types", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[JobType]) -> None:
         """No new jobs of these types; queued ones fail when their turn comes."""
-        self._switch(request, queryset, "Disabled", enabled=False)
+        self._switch(request, queryset, "Disabled", JobTypeChange(enabled=False))
 
-    def _switch(self, request: HttpRequest, types: QuerySet[JobType], done: str, *, enabled: bool) -> None:
-        switch = partial(job_types.update, change=JobTypeChange(enabled=enabled), by=actor_of(request))
+    @admin.action(description="Pause the selected types", permissions=["change"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[JobType]) -> None:
+        """No job of these types begins; those that run go on."""
+        self._switch(request, queryset, "Paused", JobTypeChange(paused=True))
+
+    @admin.action(description="Resume the selected types", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[JobType]) -> None:
+        """Jobs of these types begin again."""
+        self._switch(request, queryset, "Resumed", JobTypeChange(paused=False))
+
+    def _switch(self, request: HttpRequest, types: QuerySet[JobType], done: str, change: JobTypeChange) -> None:
+        switch = partial(job_types.update, change=change, by=actor_of(request))
         each(request, types, lambda job_type: switch(job_type.pk), done, f"Not {done.lower()}")

@@ -21,6 +21,8 @@ FORM = {
     "retry_factor": "2.0",
     "retry_max_sec": "300.0",
     "retry_jitter": "0.2",
+    "on_limit": "wait",
+    "rate_period_sec": "60",
 }
 MakeType = Callable[..., JobType]
 
@@ -69,6 +71,10 @@ def test_saving_without_a_change_writes_and_records_nothing(admin: Admin, report
         ({"default_max_attempts": "0"}, "greater than or equal to 1"),
         ({"retry_jitter": "2"}, "less than or equal to 1"),
         ({"retry_factor": "0.5"}, "greater than or equal to 1"),
+        ({"key_pointer": "no pointer"}, "must be a JSON pointer"),
+        ({"max_running": "1000001"}, "less than or equal to 1000000"),
+        ({"rate_limit": "1", "rate_period_sec": "86401"}, "less than or equal to 86400"),
+        ({"on_limit": "drop_new"}, "jobtype_has_a_limit_if_it_acts_on_it"),
         ({"handler": "builtin:no.such"}, "not one of the available choices"),
     ],
 )
@@ -77,6 +83,39 @@ def test_a_fault_is_told_beside_its_field(admin: Admin, report: JobType, fault: 
 
     assert told in page
     assert not AuditEntry.objects.exists()
+
+
+def test_limits_are_set_and_taken_away(admin: Admin, report: JobType) -> None:
+    limits = {"max_running": "4", "max_running_per_key": "1", "key_pointer": "/repository", "on_limit": "drop_new"}
+    save(admin, report.name, **limits, rate_limit="10", rate_per_key="on", paused="on")
+
+    report.refresh_from_db()
+    assert (report.max_running, report.max_running_per_key, report.key_pointer) == (4, 1, "/repository")
+    assert (report.on_limit, report.paused) == ("drop_new", True)
+    assert (report.rate_limit, report.rate_period_sec, report.rate_per_key) == (10, 60, True)
+
+    save(admin, report.name, **limits, rate_limit="10", rate_period_sec="5", rate_per_key="on", paused="on")
+    report.refresh_from_db()
+    assert (report.rate_limit, report.rate_period_sec, report.rate_per_key) == (10, 5, True)
+
+    save(admin, report.name, rate_period_sec="5", rate_per_key="on")
+    report.refresh_from_db()
+    assert (report.max_running, report.max_running_per_key, report.rate_limit, report.paused) == (None,) * 3 + (False,)
+    assert AuditEntry.objects.count() == 3
+
+
+def test_types_are_paused_and_resumed_by_an_action(admin: Admin, report: JobType) -> None:
+    admin.act(TYPES, "pause", report.name)
+    assert "paused" in admin.page(TYPES)
+    report.refresh_from_db()
+    assert report.paused
+
+    page = admin.act(TYPES, "resume", report.name)
+
+    assert "Resumed: job type report.generate" in page
+    assert [entry.details for entry in AuditEntry.objects.order_by("id")] == [
+        {"paused": [False, True]}, {"paused": [True, False]},
+    ]  # fmt: skip
 
 
 def test_a_new_type_is_made_through_the_verb(admin: Admin, db: None) -> None:

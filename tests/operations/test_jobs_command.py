@@ -17,6 +17,7 @@ from django.db import connection
 
 from access.models import AuditEntry
 from jobs import lifecycle
+from jobs.job_types import seed
 from jobs.lifecycle import Claim
 from jobs.lookup import id_range
 from jobs.models import Job, Status
@@ -191,6 +192,38 @@ def test_retry_of_a_running_job_is_refused(manage: Manage, claimed: Callable[...
 
     assert ran.code == 1
     assert "only failed and cancelled jobs can be retried" in ran.out
+
+
+def test_the_list_is_narrowed_by_error(manage: Manage, make_job: MakeJob, claimed: Callable[..., Claim]) -> None:
+    claim = claimed()
+    lifecycle.fail(claim.id, claim.fence, code="UPSTREAM_ERROR", message="502", retry=False)
+    make_job()
+
+    found = manage("jobs", "list", "--error-code", "UPSTREAM_ERROR", "--json").json["jobs"]
+
+    assert [job["id"] for job in found] == [str(claim.id)]
+
+
+def test_bulk_makes_the_job_that_does_it(manage: Manage, db: None) -> None:
+    seed()
+
+    ran = manage("jobs", "bulk", "retry", "--error-code", "UPSTREAM_ERROR", "--type", "data.fetch", "--on", "side")
+
+    job = Job.objects.get()
+    assert (job.type, job.queue, job.created_by.split(":")[0]) == ("system.jobs.bulk", "side", "cli")
+    assert job.input == {
+        "action": "retry", "filter": {"type": "data.fetch", "error_code": "UPSTREAM_ERROR"}, "queues": None,
+    }  # fmt: skip
+    assert f"jobs tail -f {job.id}" in ran.out
+
+
+def test_bulk_without_a_filter_is_refused(manage: Manage, db: None) -> None:
+    seed()
+
+    ran = manage("jobs", "bulk", "cancel", "--json")
+
+    assert (ran.code, ran.json["error"]["code"]) == (2, "VALIDATION_ERROR")
+    assert not Job.objects.exists()
 
 
 def test_create_makes_a_job(manage: Manage, make_type: Callable[..., object]) -> None:

@@ -58,8 +58,39 @@ def test_set_changes_what_it_is_told(manage: Manage) -> None:
     assert (job_type.handler, job_type.retry_factor) == ("builtin:data.fetch", 2)
 
 
+def test_pause_and_resume_are_recorded_and_shown(manage: Manage) -> None:
+    manage("jobtypes", "pause", "report.generate", "gone.away")
+    assert "paused" in manage("jobtypes", "list").out
+    manage("jobtypes", "resume", "report.generate")
+
+    assert list(JobType.objects.order_by("name").values_list("paused", flat=True)) == [True, False]
+    assert AuditEntry.objects.filter(action="job_type.updated", actor__startswith="cli:").count() == 3
+
+
+def test_limits_are_set_one_at_a_time(manage: Manage) -> None:
+    changes = ["limits.max_running=4", "limits.key_pointer=/repository", 'limits.rate={"limit": 10, "per_key": true}']
+    ran = manage("jobtypes", "set", "report.generate", *changes, "--json")
+
+    assert ran.json["types"][0]["limits"]["rate"] == {"limit": 10, "period_sec": 60, "per_key": True}
+    assert "4 at once, 10 in 1 min for each key" in manage("jobtypes", "show", "report.generate").out
+
+    manage("jobtypes", "set", "report.generate", "limits.rate=null")
+    job_type = JobType.objects.get(name="report.generate")
+    assert (job_type.rate_limit, job_type.max_running, job_type.key_pointer) == (None, 4, "/repository")
+
+
 @pytest.mark.parametrize(
-    "change", ["default_timeout_sec=0", "enabled=no", "retry.base=1", "color=red", "enabled", "retry={}"]
+    "change",
+    [
+        "default_timeout_sec=0",
+        "enabled=no",
+        "retry.base=1",
+        "color=red",
+        "enabled",
+        "retry={}",
+        "limits={}",
+        "limits.max_running=0",
+    ],
 )
 def test_set_refuses_what_makes_no_sense(manage: Manage, change: str) -> None:
     ran = manage("jobtypes", "set", "report.generate", change, "--json")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from django.core.management.base import CommandParser
 
 from access.principals import Principal
-from jobs import lifecycle, queries
+from jobs import bulk, lifecycle, queries
 from jobs.explain import explain
+from jobs.handlers.bulk import Action
 from jobs.live.rows import Snapshot
 from jobs.lookup import job_by_prefix
 from jobs.models import Job, Status
@@ -24,13 +25,14 @@ from rauskuclaw.errors import Problem
 from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor, first_line
 from rauskuclaw.operations.text import count
 
+FILTERS = ("status", "queue", "type", "tag", "error_code")
 ID_HELP = "the job's id, or at least the first 4 characters of it"
 
 
 class Command(OperatorCommand):
     """The operator's way to the verbs of `jobs.lifecycle` and `jobs.submission`, past every queue allowlist."""
 
-    help = "List, show, follow, cancel, retry and create jobs."
+    help = "List, show, follow, cancel, retry and create jobs; cancel and retry many."
 
     def add_own_arguments(self, parser: CommandParser) -> None:
         """The verbs."""
@@ -42,14 +44,19 @@ class Command(OperatorCommand):
                 "tail": "a job's log; -f follows it live and ends with its final state",
                 "cancel": "cancel queued and running jobs",
                 "retry": "run failed and cancelled jobs again, as a new series of attempts",
+                "bulk": "make a job that cancels or retries every job that the filters find",
                 "create": "create a job",
             },
         )
         listing = verbs["list"]
-        listing.add_argument("--status", choices=Status.values)
-        listing.add_argument("--queue")
-        listing.add_argument("--type")
-        listing.add_argument("--tag")
+        for verb in (listing, verbs["bulk"]):
+            verb.add_argument("--status", choices=Status.values)
+            verb.add_argument("--queue")
+            verb.add_argument("--type")
+            verb.add_argument("--tag")
+            verb.add_argument("--error-code", help="of the last error, e.g. UPSTREAM_ERROR")
+        verbs["bulk"].add_argument("action", choices=get_args(Action))
+        verbs["bulk"].add_argument("--on", metavar="QUEUE", help="where the bulk job itself runs")
         listing.add_argument("--limit", type=int, default=20, help="how many; default 20, at most 1000")
         verbs["show"].add_argument("id", help=ID_HELP)
         verbs["tail"].add_argument("id", help=ID_HELP)
@@ -68,10 +75,8 @@ class Command(OperatorCommand):
         create.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="repeatable")
         create.add_argument("--idempotency-key", metavar="KEY", help="the same key never makes two jobs")
 
-    def _list(
-        self, status: str | None, queue: str | None, type: str | None, tag: str | None, limit: int, **_: Any
-    ) -> Answer:
-        wanted = queries.JobFilter(status=status, queue=queue, type=type, tag=tag)
+    def _list(self, limit: int, **options: Any) -> Answer:
+        wanted = queries.JobFilter(**{name: options[name] for name in FILTERS})
         found = queries.job_page(wanted, principal=_operator(), limit=min(max(1, limit), 1000)).jobs
         text = job_table(found, self.paint) if found else "No such jobs."
         return Answer(text, {"jobs": [job_json(job) for job in found]})
@@ -142,6 +147,12 @@ class Command(OperatorCommand):
                 lines.append(f"{self.paint('✓', 'green')} {job.id}  {done}")
                 results.append({"id": str(job.id), "ok": True, "job": job_json(job)})
         return Answer("\n".join(lines), {"results": results}, _summary(faults, len(ids), done))
+
+    def _bulk(self, action: str, on: str | None, **options: Any) -> Answer:
+        wanted = {name: options[name] for name in FILTERS if options[name] is not None}
+        body = {"action": action, "filter": wanted, "queue": on}
+        made = bulk.submit(body, principal=_operator()).job
+        return Answer(f"{made.id}  on {made.queue}: `manage.py jobs tail -f {made.id}`", {"job": job_json(made)})
 
     def _create(
         self, type: str, input: str, tags: list[str] | None, idempotency_key: str | None, **rest: Any

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from jobs import job_types, queries
-from jobs.job_types import JobTypeChange, RetrySettings
+from jobs.job_types import JobTypeChange, Limits, RetrySettings
 from jobs.models import JobType
 from jobs.representation import type_json
 from jobs.text import type_page, type_table
@@ -17,8 +17,9 @@ from rauskuclaw.errors import Problem
 from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor
 
 KEYS = (
-    *(name for name in JobTypeChange.model_fields if name != "retry"),
+    *(name for name in JobTypeChange.model_fields if name not in {"retry", "limits"}),
     *(f"retry.{name}" for name in RetrySettings.model_fields),
+    *(f"limits.{name}" for name in Limits.model_fields),
 )
 """What `set` can change."""
 
@@ -37,14 +38,21 @@ class Command(OperatorCommand):
                 "show": "one job type, with the JSON Schema of its input",
                 "enable": "let jobs of the types be created and run",
                 "disable": "refuse new jobs of the types; queued ones fail when their turn comes",
+                "pause": "let no job of the types begin; those that run go on",
+                "resume": "let jobs of the types begin again",
                 "set": f"change a type; keys: {', '.join(KEYS)}",
             },
         )
         verbs["show"].add_argument("name")
-        for name in ("enable", "disable"):
+        for name in ("enable", "disable", "pause", "resume"):
             verbs[name].add_argument("names", nargs="+", metavar="NAME")
         verbs["set"].add_argument("name")
-        verbs["set"].add_argument("changes", nargs="+", metavar="KEY=VALUE", help="e.g. retry.base_sec=5")
+        verbs["set"].add_argument(
+            "changes",
+            nargs="+",
+            metavar="KEY=VALUE",
+            help="e.g. retry.base_sec=5, limits.max_running=4, limits.rate=null",
+        )
 
     def _list(self, **_: Any) -> Answer:
         types = queries.job_types()
@@ -60,10 +68,16 @@ class Command(OperatorCommand):
     def _disable(self, names: list[str], **_: Any) -> Answer:
         return self._switch(names, enabled=False)
 
-    def _switch(self, names: list[str], *, enabled: bool) -> Answer:
+    def _pause(self, names: list[str], **_: Any) -> Answer:
+        return self._switch(names, paused=True)
+
+    def _resume(self, names: list[str], **_: Any) -> Answer:
+        return self._switch(names, paused=False)
+
+    def _switch(self, names: list[str], **change: bool) -> Answer:
         for name in names:
             queries.job_type(name)  # all of them exist, or none is changed
-        return self._changed([_update(name, {"enabled": enabled}) for name in names])
+        return self._changed([_update(name, change) for name in names])
 
     def _set(self, name: str, changes: list[str], **_: Any) -> Answer:
         return self._changed([_update(name, parse_changes(changes))])
