@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from django.db import InterfaceError, OperationalError, connection
 from pydantic import BaseModel
 
-from jobs import dispatch, lifecycle
+from jobs import dispatch, groups, lifecycle
 from jobs.handlers import inputs, registry
-from jobs.handlers.base import AttemptFailed, Level, Retry, TimeLimit
+from jobs.handlers.base import AttemptFailed, Level, Retry, Spawn, TimeLimit
 from jobs.handlers.inputs import InvalidInput
 from jobs.lifecycle import Claim
 from jobs.log_buffer import LogBuffer
@@ -35,11 +35,22 @@ T = TypeVar("T")
 
 
 def claim(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None) -> Claim | None:
-    """Claim the job at `fence`, waiting for Postgres while it is away. None: it is not to be had (any more)."""
+    """Claim the job at `fence`, waiting for Postgres while it is away. None: it is not to be had (any more).
+
+    One that goes on after its children comes with what they came to; where that is too much, it fails here.
+    """
     lease_sec = load().lease_sec
-    return with_patience(
+    claimed = with_patience(
         lambda: lifecycle.claim(job_id, fence, worker=worker, node=node, lease_sec=lease_sec), CLAIM_PATIENCE_SEC
     )
+    if claimed is None or not claimed.phase:
+        return claimed
+    resumed = claimed
+    try:
+        return with_patience(lambda: groups.with_children(resumed), CLAIM_PATIENCE_SEC)
+    except AttemptFailed as error:
+        settle(resumed, failed(resumed, error), [], worker)
+        return None
 
 
 def refill(claim: Claim, *, slots: int) -> None:
@@ -55,7 +66,7 @@ def make_room(claim: Claim) -> None:
 
 @dataclass(frozen=True)
 class Ending:
-    """How an attempt ended, before Postgres is told. code None with outcome SUCCEEDED."""
+    """How an attempt ended, before Postgres is told. code None with outcomes SUCCEEDED and SUSPENDED."""
 
     outcome: Outcome
     result: Any = None
@@ -64,6 +75,8 @@ class Ending:
     details: Any = None
     retry: bool = False
     retry_after_sec: float | None = None
+    spawn: Spawn | None = None
+    """With SUSPENDED: what the job makes and waits for."""
 
 
 def succeeded(output: Any) -> Ending:
@@ -73,7 +86,9 @@ def succeeded(output: Any) -> Ending:
 
 
 def failed(claim: Claim, error: BaseException) -> Ending:
-    """The handler raised: whatever it was, it ends this attempt and not the worker."""
+    """The handler raised, or called `ctx.spawn`: whatever it was, it ends this attempt and not the worker."""
+    if isinstance(error, Spawn):
+        return Ending(Outcome.SUSPENDED, spawn=error)
     if isinstance(error, TimeLimit):
         limit = {"timeout_sec": claim.timeout_sec}
         return Ending(Outcome.TIMED_OUT, code=errors.JOB_TIMEOUT.name, message="timeout", details=limit, retry=True)
@@ -132,6 +147,12 @@ def _settle(claim: Claim, ending: Ending, lines: list[dict[str, Any]], worker: s
                 Outcome.FAILED, code=errors.RESULT_INVALID.name, message=f"the result cannot be stored: {error}"
             )
             _settle(claim, unusable, lines, worker)
+            return
+    elif ending.spawn is not None:
+        try:
+            accepted = groups.spawn(claim, ending.spawn, lines)
+        except AttemptFailed as refused:
+            _settle(claim, failed(claim, refused), lines, worker)
             return
     else:
         wait = claim.retry.wait_sec(claim.attempts) if ending.retry_after_sec is None else ending.retry_after_sec

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
 from jobs import live, processes
-from jobs.handlers.base import Completed, Level
+from jobs.handlers.base import Child, ChildResult, Completed, Level, OnChildFailure, Spawn
 from jobs.lifecycle import Claim
 from jobs.log_buffer import LogBuffer
 from jobs.storable import text
@@ -27,6 +27,8 @@ class AsyncAttemptContext:
         self.input: Any = parsed_input
         self.deadline = datetime.now(UTC) + timedelta(seconds=claim.timeout_sec)
         self.workspace: Path = load().workspace_root
+        self.children: Sequence[ChildResult] = claim.children
+        self.state = claim.state
         self.stop_requested = False
         self._ends_at = time.monotonic() + claim.timeout_sec
         self._buffer = buffer
@@ -44,6 +46,10 @@ class AsyncAttemptContext:
     def emit(self, delta: str) -> None:
         """Send streaming text to live subscribers; it is not stored."""
         live.announce_delta(self.job_id, delta)
+
+    def spawn(self, children: Sequence[Child], *, on_failure: OnChildFailure = "fail", state: Any = None) -> NoReturn:
+        """Make jobs and wait for them; see `JobContext.spawn`."""
+        raise Spawn(children, on_failure, state)
 
     def remaining_sec(self) -> float:
         """Seconds to the deadline; never below 0."""

@@ -177,6 +177,8 @@ def settle(job: Job, flow: Flow, job_type: JobType) -> Job:
     others = list(
         Job.objects.filter(type=job.type, concurrency_key=job.concurrency_key, status__in=Status.open())
         .exclude(pk=job.pk)
+        # One that waits for its children takes up no limit, and may be this job's own parent.
+        .exclude(status=Status.QUEUED, phase__gt=0, waiting_on__gt=0)
         .order_by("created_at", "pk")
         .values_list("pk", flat=True)
     )

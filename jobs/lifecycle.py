@@ -9,22 +9,26 @@ from __future__ import annotations
 import json
 import random
 import uuid
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
 
 from access import audit
 from jobs import dispatch, live
-from jobs.models import Job, JobDependency, Outcome, Status
+from jobs.models import Job, JobDependency, JobGroup, OnFailure, Outcome, Status
 from jobs.sql import jobs, rows
 from jobs.storable import NotStorable, dumps, error_json, log_line
 from rauskuclaw import errors
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
+
+if TYPE_CHECKING:
+    from jobs.handlers.base import ChildResult
 
 
 class Rule(NamedTuple):
@@ -40,6 +44,8 @@ RULES: dict[str, Rule] = {
     "succeed": Rule(frozenset({Status.RUNNING}), frozenset({Status.SUCCEEDED})),
     "fail": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
     "lose": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
+    "suspend": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED})),
+    "resume": Rule(frozenset({Status.QUEUED}), frozenset({Status.QUEUED, Status.FAILED})),
     "block": Rule(frozenset({Status.QUEUED}), frozenset({Status.FAILED})),
     "expire": Rule(frozenset({Status.QUEUED}), frozenset({Status.FAILED})),
     "cancel": Rule(frozenset({Status.QUEUED, Status.RUNNING}), frozenset({Status.CANCELLED})),
@@ -49,6 +55,10 @@ RULES: dict[str, Rule] = {
 MAX_RESULT_BYTES = 8 * 1024 * 1024
 _LAST = 2_147_483_646
 """Sorts a transition's own line after the attempt's (and before `Re-queued for retry`)."""
+ORPHANS_AT_ONCE = 100
+"""Jobs that one transaction cancels because their parent has ended."""
+GROUPS_AT_ONCE = 100
+"""Steps that one end of a job takes for its group and those above and below; the reconciler takes the others."""
 
 Line = tuple[str, str, Any]
 """(level, message, meta)."""
@@ -82,6 +92,11 @@ class Claim:
     fence: int
     timeout_sec: int
     started_at: datetime
+    phase: int
+    """How often the job has made children in this series."""
+    children: Sequence[ChildResult] = field(default=(), kw_only=True)
+    """What the last of them came to; `attempts.claim` reads them."""
+    state: Any = field(default=None, kw_only=True)
     handler: str | None
     """None: the job's type does not exist."""
     enabled: bool
@@ -180,30 +195,107 @@ def _end(
                 _settle_dependants(job_id, Status(ended[0]["status"]))
     if not ended:
         return False
+    if ended[0]["status"] != Status.QUEUED:
+        _settle_after_commit([ended[0]["group_id"]])
     transaction.on_commit(partial(live.announce, [job_id]))
     if ended[0]["calls_back"]:
         transaction.on_commit(dispatch.ring_callbacks)
     return True
 
 
+@dataclass(frozen=True)
+class Group:
+    """What a job that waits for children is to remember."""
+
+    id: uuid.UUID
+    size: int
+    depth: int
+    on_failure: OnFailure
+    state: Any
+
+
+def suspend(job_id: uuid.UUID, fence: int, *, group: Group, lines: Sequence[dict[str, Any]] = ()) -> bool:
+    """running → queued, until the jobs of `group` have ended; the caller makes them in the same transaction.
+
+    False for a stale attempt, which must make none. Raises NotStorable if the group's state is not JSON.
+    """
+    meta = {"on_failure": group.on_failure}
+    line = log_line(_LAST, f"Waiting for {group.size} job{'s' * (group.size > 1)}", "info", meta, None)
+    params = {
+        "id": job_id, "fence": fence, "group": group.id, "size": group.size, "depth": group.depth,
+        "on_failure": group.on_failure.value, "state": dumps(group.state), "lines": dumps([*lines, line]),
+    }  # fmt: skip
+    suspended = bool(rows("suspend", params))
+    if suspended:
+        transaction.on_commit(partial(live.announce, [job_id]))
+    return suspended
+
+
+def settle_groups(group_ids: Iterable[uuid.UUID]) -> int:
+    """Do what is due for these groups, and then for those above and below. Returns how many steps that took.
+
+    A parent goes on (`resume`: queued, to be claimed again) when its children have ended, or fails when one has failed
+    that it needs; then, and when it was cancelled, its open children are cancelled. Each step is a transaction of its
+    own, which looks at the rows as they are: twice is harmless, and what a crash leaves undone the reconciler does.
+    """
+    due, steps = deque(group_ids), 0
+    while due and steps < GROUPS_AT_ONCE:
+        group_id = due.popleft()
+        if rows("group_due", {"id": group_id}):
+            due.extend(_settle_group(group_id))
+            steps += 1
+    return steps
+
+
+def _settle_group(group_id: uuid.UUID) -> list[uuid.UUID]:
+    """One step. Returns the groups to look at next."""
+    concerned: list[uuid.UUID] = []
+    with transaction.atomic():
+        found = rows("resume", {"id": group_id}) if rows("group_lock", {"id": group_id}) else []
+        for parent in found:
+            if parent["status"] is not None:
+                transaction.on_commit(partial(live.announce, [parent["parent_id"]]))
+            if parent["status"] == Status.QUEUED:
+                transaction.on_commit(partial(dispatch.fill, parent["queue"]))
+            if parent["has_dependants"] and parent["status"] == Status.FAILED:
+                _block_dependants_of([parent["parent_id"]])
+            if parent["calls_back"]:
+                transaction.on_commit(dispatch.ring_callbacks)
+            if parent["status"] == Status.FAILED and parent["group_id"] is not None:
+                concerned.append(parent["group_id"])
+            if parent["has_orphans"]:
+                orphans = rows("orphans", {"group": group_id, "limit": ORPHANS_AT_ONCE})
+                ended = _cancel(
+                    [row["id"] for row in orphans], by=f"job {parent['parent_id']}", reason=errors.PARENT_ENDED
+                )
+                concerned += [*_groups_made_by(ended), group_id]
+    return concerned
+
+
+def _settle_after_commit(group_ids: Iterable[uuid.UUID | None]) -> None:
+    if known := {group_id for group_id in group_ids if group_id is not None}:
+        transaction.on_commit(partial(settle_groups, known), robust=True)
+
+
+def _groups_made_by(ended: Iterable[Job]) -> list[uuid.UUID]:
+    """The open groups of jobs that were cancelled while they waited for them."""
+    makers = [job.id for job in ended if job.phase]
+    groups = JobGroup.objects.filter(parent__in=makers, closed_at=None) if makers else JobGroup.objects.none()
+    return list(groups.values_list("pk", flat=True))
+
+
 def cancel(job_id: uuid.UUID, *, by: str, reason: errors.Code = errors.JOB_CANCELLED) -> Job:
     """queued | running → cancelled; the worker that runs it is told at commit. Cancelling again changes nothing.
 
-    reason: where it is not somebody's wish, the code of the job's error. Raises Problem NOT_FOUND, or CONFLICT when the
-    job has succeeded or failed.
+    The jobs it waits for are cancelled next. reason: where it is not somebody's wish, the code of the job's error.
+    Raises Problem NOT_FOUND, or CONFLICT when the job has succeeded or failed.
     """
-    is_wish = reason is errors.JOB_CANCELLED
-    error = dumps(error_json("the job was cancelled" if is_wish else reason.meaning, code=reason.name))
     with transaction.atomic():
         # The lock in a statement of its own: the next one's snapshot then sees the attempt of a claim that was first.
         Job.objects.select_for_update().filter(pk=job_id).values_list("pk").first()
-        ended = jobs("cancel", {"id": job_id, "by": by, "error": error, "job_error": None if is_wish else error})
-        if ended and ended[0].has_dependants:
-            _settle_dependants(job_id, Status.CANCELLED)
+        ended = _cancel([job_id], by=by, reason=reason)
         if ended:
-            transaction.on_commit(partial(live.announce, [job_id]))
-            if ended[0].callback_url is not None:
-                transaction.on_commit(dispatch.ring_callbacks)
+            _settle_after_commit([ended[0].group_id, *_groups_made_by(ended)])
             return ended[0]
     job = _existing(job_id)
     if job.status != Status.CANCELLED:
@@ -214,6 +306,18 @@ def cancel(job_id: uuid.UUID, *, by: str, reason: errors.Code = errors.JOB_CANCE
     return job
 
 
+def _cancel(locked_ids: list[uuid.UUID], *, by: str, reason: errors.Code) -> list[Job]:
+    """Those that had not ended. The caller has locked them, and sees to groups."""
+    is_wish = reason is errors.JOB_CANCELLED
+    error = dumps(error_json("the job was cancelled" if is_wish else reason.meaning, code=reason.name))
+    ended = jobs("cancel", {"ids": locked_ids, "by": by, "error": error, "job_error": None if is_wish else error})
+    _block_dependants_of([job.id for job in ended if job.has_dependants])
+    transaction.on_commit(partial(live.announce, [job.id for job in ended]))
+    if any(job.callback_url is not None for job in ended):
+        transaction.on_commit(dispatch.ring_callbacks)
+    return ended
+
+
 def reopen(job_id: uuid.UUID, *, by: str) -> Job:
     """failed | cancelled → queued, as a new series of up to max_attempts attempts; audit-logged.
 
@@ -222,11 +326,17 @@ def reopen(job_id: uuid.UUID, *, by: str) -> Job:
     depends on a job that has not succeeded and will not by itself.
     """
     with transaction.atomic():
+        group = (
+            JobGroup.objects.select_for_update(of=("self",)).filter(children=job_id).select_related("parent").first()
+        )
         job = Job.objects.select_for_update().filter(pk=job_id).first()
         if job is None:
             raise Problem(errors.NOT_FOUND, f"no job {job_id}")
         if job.status not in RULES["reopen"].sources:
             raise Problem(errors.CONFLICT, f"the job is {job.status}; only failed and cancelled jobs can be retried")
+        if group is not None and (group.closed_at is None) == Status(group.parent.status).is_terminal:
+            # Its parent goes on with what it came to, or is about to cancel all of the group.
+            raise Problem(errors.CONFLICT, f"the job {group.parent_id} that made this one has gone on; retry that one")
         params = {
             "id": job_id, "by": by, "waiting_on": _open_dependencies(job), "ageing_sec": dispatch.ageing_sec(),
         }  # fmt: skip
@@ -273,13 +383,17 @@ def _settle_dependants(job_id: uuid.UUID, status: Status) -> None:
 def _block_dependants_of(failed: list[uuid.UUID]) -> None:
     while failed:
         blocked = rows("block_dependants", {"failed_ids": failed, "blocked_ids": [], "missing": "[]"})
+        _settle_after_commit(row["group_id"] for row in blocked)
         transaction.on_commit(partial(live.announce, [row["id"] for row in blocked]))
         failed = [row["id"] for row in blocked if row["has_dependants"]]
 
 
 def block(job_id: uuid.UUID, *, missing: Sequence[str]) -> None:
     """queued → failed with DEPENDENCY_BLOCKED, for a job just created whose dependencies can never all succeed."""
-    rows("block_dependants", {"failed_ids": [], "blocked_ids": [job_id], "missing": json.dumps(list(missing))})
+    blocked = rows(
+        "block_dependants", {"failed_ids": [], "blocked_ids": [job_id], "missing": json.dumps(list(missing))}
+    )
+    _settle_after_commit(row["group_id"] for row in blocked)
 
 
 def expire(*, limit: int) -> int:
@@ -288,6 +402,7 @@ def expire(*, limit: int) -> int:
     with transaction.atomic():
         expired = rows("expire", {"limit": limit, "error": error})
         _block_dependants_of([row["id"] for row in expired if row["has_dependants"]])
+        _settle_after_commit(row["group_id"] for row in expired)
         transaction.on_commit(partial(live.announce, [row["id"] for row in expired]))
         if any(row["calls_back"] for row in expired):
             transaction.on_commit(dispatch.ring_callbacks)

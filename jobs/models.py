@@ -47,6 +47,8 @@ class Outcome(models.TextChoices):
     TIMED_OUT = "timed_out", "Timed out"
     CANCELLED = "cancelled", "Cancelled"
     LOST = "lost", "Worker lost"
+    SUSPENDED = "suspended", "Waits for children"
+    """It made children; another attempt goes on when they have ended. Takes none of `max_attempts`."""
 
 
 class OnLimit(models.TextChoices):
@@ -55,6 +57,13 @@ class OnLimit(models.TextChoices):
     WAIT = "wait", "Wait for its turn"
     CANCEL_RUNNING = "cancel_running", "Cancel the oldest of them"
     DROP_NEW = "drop_new", "Is cancelled itself"
+
+
+class OnFailure(models.TextChoices):
+    """What a job does when one of the children it waits for fails for good or is cancelled."""
+
+    FAIL = "fail", "Fails, and its other children are cancelled"
+    COLLECT = "collect", "Goes on when all have ended"
 
 
 class Queue(models.Model):
@@ -192,7 +201,9 @@ class Job(models.Model):
         max_length=200, default="", db_default="", blank=True, help_text="Whose turn and whose limits it takes"
     )
     unique_key = models.CharField(max_length=200, default="", db_default="", blank=True, help_text="Debounced by this")
-    waiting_on = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Dependencies not yet succeeded")
+    waiting_on = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Dependencies not yet succeeded; 1 while it waits for its children"
+    )
     has_dependants = models.BooleanField(default=False, db_default=False)
     locked_by = models.CharField(
         max_length=120, default="", db_default="", blank=True, help_text="The worker that runs it"
@@ -205,6 +216,16 @@ class Job(models.Model):
         null=True, blank=True, help_text='{"fraction": 0..1, "message": str} of the running attempt'
     )
     created_by = models.CharField(max_length=160, default="", db_default="", blank=True)
+    phase = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often it has made children in this series"
+    )
+    group = models.ForeignKey(
+        "JobGroup", on_delete=models.CASCADE, null=True, blank=True, related_name="children", db_index=False
+    )
+    """With whom it was made by its parent; null for a job that no job made."""
+    child_name = models.CharField(
+        max_length=200, default="", db_default="", blank=True, help_text="What its parent calls it"
+    )
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -265,10 +286,46 @@ class Job(models.Model):
                 KeyTextTransform("code", "error"), F("created_at").desc(), F("id").desc(),
                 condition=Q(error__isnull=False), name="job_by_error_code",
             ),
+            models.Index(fields=["group", "status"], condition=Q(group__isnull=False), name="job_by_group"),
         ]  # fmt: skip
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it waits for its children. Its dependencies had all succeeded before it first ran."""
+        return self.status == Status.QUEUED and self.waiting_on > 0 and self.phase > 0
+
+
+class JobGroup(models.Model):
+    """The children that a job made at once, and waits for (docs/adr/0013-job-groups.md)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    parent = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="groups", db_index=False)
+    series = models.PositiveSmallIntegerField(help_text="The parent's when it made them")
+    phase = models.PositiveSmallIntegerField(help_text="The parent's since then: 1 for its first children")
+    depth = models.PositiveSmallIntegerField(help_text="Of the children: 1 for those of a job that no job made")
+    on_failure = models.CharField(max_length=7, choices=OnFailure, default=OnFailure.FAIL)
+    state = models.JSONField(null=True, blank=True, help_text="What the parent's handler is given back")
+    size = models.PositiveSmallIntegerField(help_text="How many children")
+    created_at = models.DateTimeField(db_default=Now())
+    closed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since then nobody waits for them, and none is to be cancelled with its parent"
+    )
+
+    class Meta:
+        ordering = ["parent", "series", "phase"]
+        constraints = [
+            models.UniqueConstraint(fields=["parent", "series", "phase"], name="group_is_one_phase_of_its_parent"),
+            models.CheckConstraint(condition=Q(on_failure__in=OnFailure.values), name="group_on_failure_is_known"),
+            models.CheckConstraint(condition=Q(size__range=(1, 1000)), name="group_has_1_to_1000_children"),
+            models.CheckConstraint(condition=Q(depth__range=(1, 10)), name="group_is_at_most_10_deep"),
+        ]
+        indexes = [models.Index(fields=["created_at"], condition=Q(closed_at__isnull=True), name="group_open")]
+
+    def __str__(self) -> str:
+        return f"children {self.phase} of {self.parent_id}"
 
 
 class JobDependency(models.Model):

@@ -28,23 +28,25 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Report:
-    """What one run did: leases taken back, jobs too late, messages published again, jobs newly published."""
+    """What one run did: leases taken back, jobs too late, steps for groups, messages published again, and newly."""
 
     leases_expired: int
     jobs_expired: int
+    group_steps: int
     republished: int
     published: int
 
 
 def reconcile() -> Report:
-    """Take back expired leases, end expired jobs, publish again what Redis lost, fill every queue's window."""
+    """Take back expired leases, end expired jobs, settle groups, publish again what Redis lost, fill every window."""
     expired = take_back_expired_leases()
     late = lifecycle.expire(limit=BATCH)
+    group_steps = lifecycle.settle_groups(row["id"] for row in rows("groups_due", {"limit": BATCH}))
     # A job that was being made while its queue or type was paused may have been published all the same.
     rows("withdraw", {"queue": None, "type": None, "paused": True})
     republished = republish_lost()
     published = sum(dispatch.fill(row["queue"]) for row in rows("queues_with_backlog", {}))
-    return Report(expired, late, republished, published)
+    return Report(expired, late, group_steps, republished, published)
 
 
 def note_beat() -> None:

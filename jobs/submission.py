@@ -124,17 +124,17 @@ def submit(
     if remembered := _remembered.get(new.type):
         job_type, version = remembered
         with contextlib.suppress(Problem):
-            checked = _checked(new, {new.type: job_type}, principal)
-            if not _looks_at_others(checked, {new.type: job_type}):
+            ready = checked(new, {new.type: job_type}, principal)
+            if not looks_at_others(ready, {new.type: job_type}):
                 created = create(
-                    [checked], {new.type: job_type},
+                    [ready], {new.type: job_type},
                     created_by=created_by, principal=principal, digest=digest, type_version=version,
                 )  # fmt: skip
                 if created:
                     return Submitted(created[0], idempotent=False)
     # Not known yet, changed since, or to be refused: only what the row says now decides that.
-    types = _types([new.type])
-    new = _checked(new, types, principal)
+    types = types_of([new.type])
+    new = checked(new, types, principal)
     made = _make(new, types, created_by=created_by, principal=principal, digest=digest)
     if made is not None:
         return made
@@ -156,7 +156,7 @@ def _make(
     digest: str | None = None,
 ) -> Submitted | None:
     """One checked job, alone with others of its keys where it looks at them. None when `digest` is taken."""
-    if not _looks_at_others(new, types):
+    if not looks_at_others(new, types):
         created = create([new], types, created_by=created_by, principal=principal, digest=digest)
         return Submitted(created[0], idempotent=False) if created else None
     job_type, unique = types[new.type], new.flow.unique
@@ -170,7 +170,8 @@ def _make(
         return Submitted(flow.settle(created[0], new.flow, job_type), idempotent=False) if created else None
 
 
-def _looks_at_others(new: NewJob, types: Mapping[str, JobType]) -> bool:
+def looks_at_others(new: NewJob, types: Mapping[str, JobType]) -> bool:
+    """Whether making this job may change others, or depend on them; see `flow.alone`."""
     return flow.looks_at_others(new.flow, new.flow.concurrency_key, types[new.type])
 
 
@@ -178,17 +179,17 @@ def submit_batch(
     items: Sequence[NewJob], *, created_by: str, principal: Principal | None = None
 ) -> list[Submitted | Problem]:
     """Create many jobs in one transaction. Each item gets its job or its Problem; bad items do not stop the others."""
-    types = _types({item.type for item in items})
+    types = types_of({item.type for item in items})
     results: list[Submitted | Problem | None] = [None] * len(items)
     plain: dict[int, NewJob] = {}
     others: dict[int, NewJob] = {}
     for place, item in enumerate(items):
         try:
-            checked = _checked(item, types, principal)
+            ready = checked(item, types, principal)
         except Problem as problem:
             results[place] = problem
         else:
-            (others if _looks_at_others(checked, types) else plain)[place] = checked
+            (others if looks_at_others(ready, types) else plain)[place] = ready
     # A batch of which nothing looks at others is one statement, and so a transaction of its own.
     with transaction.atomic() if others else contextlib.nullcontext():
         for place, item in others.items():
@@ -215,7 +216,7 @@ what is remembered saves a round trip and decides nothing."""
 _REMEMBERED_MOST = 1000
 
 
-def _types(names: Iterable[str]) -> dict[str, JobType]:
+def types_of(names: Iterable[str]) -> dict[str, JobType]:
     """By name, those that exist now."""
     found = {}
     for row in sql.rows("job_types", {"names": list(names)}):
@@ -227,7 +228,7 @@ def _types(names: Iterable[str]) -> dict[str, JobType]:
     return found
 
 
-def _checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | None) -> NewJob:
+def checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | None) -> NewJob:
     """`new` with the type's defaults. Raises Problem in the contract's order: fields, type, input, then the queue."""
     job_type = types.get(new.type)
     if job_type is None or not job_type.enabled:
@@ -300,6 +301,14 @@ def _check_memory_write(value: Any) -> None:
         raise invalid("input.memory_write.ttl_sec", "input.memory_write.ttl_sec must be a whole number from 0, or null")
 
 
+@dataclass(frozen=True)
+class Siblings:
+    """The group that jobs are made in, by the job that waits for them, and what it calls each of them."""
+
+    group_id: uuid.UUID
+    names: Sequence[str]
+
+
 def create(
     items: Sequence[NewJob],
     types: Mapping[str, JobType],
@@ -309,6 +318,7 @@ def create(
     digest: str | None = None,
     log_message: str = "Job created",
     type_version: str | None = None,
+    siblings: Siblings | None = None,
 ) -> list[Job]:
     """Write checked jobs, in order, in one commit.
 
@@ -330,6 +340,8 @@ def create(
                 "unique_key": item.flow.unique.key if item.flow.unique else "",
                 "expires_in_sec": item.flow.expires_in_sec, "delay_sec": item.flow.delay_sec,
                 "limited": flow.is_limited(types[item.type]),
+                "group_id": str(siblings.group_id) if siblings else None,
+                "child_name": siblings.names[ord_] if siblings else "",
             }
             for ord_, (item, plan) in enumerate(zip(items, plans, strict=True))
         ]  # fmt: skip

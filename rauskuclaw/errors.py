@@ -150,6 +150,22 @@ DEPENDENCY_BLOCKED = Code(
     "DEPENDENCY_BLOCKED", None, "A job that this one depends on is missing, failed or cancelled.",
     "See `details`; retry the dependency, then this job.", False
 )  # fmt: skip
+CHILD_INVALID = Code(
+    "CHILD_INVALID", None, "A job that this one would make is refused: its type, its input or another field.",
+    "See `details.errors`; mend the handler, or the job type it names.", False
+)  # fmt: skip
+CHILD_FAILED = Code(
+    "CHILD_FAILED", None, "A job that this one made, and needs, has failed or was cancelled.",
+    "See `details`; mend the cause, then retry this job: it starts over with new children.", False
+)  # fmt: skip
+PARENT_ENDED = Code(
+    "PARENT_ENDED", None, "The job that made this one was cancelled or has failed, so nobody waits for it.",
+    "Retry that job, which makes new ones.", False
+)  # fmt: skip
+GROUP_LIMIT = Code(
+    "GROUP_LIMIT", None, "The job would make too many jobs, too deep or too often, or they carry too much data.",
+    "See the message for the limit; make fewer, or keep large data outside and pass its address.", False
+)  # fmt: skip
 RESULT_INVALID = Code(
     "RESULT_INVALID", None, "The handler's result cannot be stored as JSON.", "Mend the handler's Output.", False
 )  # fmt: skip
@@ -203,6 +219,9 @@ WAITING_FOR_DEPENDENCIES = Code(
     "WAITING_FOR_DEPENDENCIES", None, "Jobs that this one depends on have not succeeded yet.",
     "See why those are waiting."
 )  # fmt: skip
+WAITING_FOR_CHILDREN = Code(
+    "WAITING_FOR_CHILDREN", None, "Jobs that this one made have not ended yet.", "See why those are waiting."
+)
 RETRY_DUE_AT = Code("RETRY_DUE_AT", None, "The job waits until its next attempt is due.", "Wait, or cancel the job.")
 RUNNING = Code("RUNNING", None, "A worker holds the job's lease and runs it.", "Follow its live stream, or cancel it.")
 LEASE_EXPIRED = Code(

@@ -48,6 +48,7 @@ OUTCOME_LABELS = {
     Outcome.TIMED_OUT: "danger",
     Outcome.LOST: "danger",
     Outcome.CANCELLED: "default",
+    Outcome.SUSPENDED: "warning",
 }
 LISTED = (
     "id", "type", "queue", "status", "priority", "attempts", "max_attempts", "tags", "created_at", "started_at",

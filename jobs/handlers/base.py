@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rauskuclaw import errors
 
@@ -61,6 +61,56 @@ class Retry(AttemptFailed):
         self.after_sec = after_sec
 
 
+class Child(BaseModel, frozen=True, extra="forbid"):
+    """A job for `ctx.spawn` to make. None: as the job that makes it (queue, priority), or its type's default."""
+
+    type: str
+    input: Any = None
+    """A JSON value, or a model."""
+    name: str = Field("", max_length=200)
+    """What the parent calls it: shown in its tree, and given back with the result."""
+    queue: str | None = None
+    priority: int | None = None
+    timeout_sec: int | None = None
+    max_attempts: int | None = None
+    concurrency_key: str | None = None
+    """None: what the type's key_pointer finds in the input, else the parent's."""
+    tags: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ChildResult:
+    """A child as it ended."""
+
+    name: str
+    job_id: uuid.UUID
+    type: str
+    status: str
+    """succeeded, failed or cancelled."""
+    result: Any = None
+    """The child's output as JSON, if it has succeeded."""
+    error: Mapping[str, Any] | None = None
+    """`{message, code, details, at}`."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there is a result."""
+        return self.status == "succeeded"
+
+
+OnChildFailure = Literal["fail", "collect"]
+
+
+class Spawn(BaseException):
+    """Raised by `ctx.spawn`: the attempt ends and waits. A BaseException, so that `except Exception` lets it pass."""
+
+    def __init__(self, children: Sequence[Child], on_failure: OnChildFailure, state: Any) -> None:
+        if on_failure not in get_args(OnChildFailure):
+            raise ValueError(f"on_failure is {on_failure!r}; it may be one of {get_args(OnChildFailure)}")
+        self.children, self.on_failure, self.state = tuple(children), on_failure, state
+        super().__init__(f"{len(self.children)} children")
+
+
 @dataclass(frozen=True)
 class Completed:
     """How a command ended: exit code, what is kept of its output, duration in milliseconds."""
@@ -89,6 +139,10 @@ class AsyncJobContext(Protocol[InputT]):
     """When the soft time limit raises `TimeLimit` in the handler; aware, UTC."""
     workspace: Path
     """The handlers' working directory; it exists."""
+    children: Sequence[ChildResult]
+    """What the jobs of the last `spawn` came to, in its order; empty as long as there was none."""
+    state: Any
+    """What the last `spawn` was given; None as long as there was none."""
 
     def log(self, message: str, level: Level = "info", **meta: Any) -> None:
         """Append a log line; it is live within 0.2 s. meta: small JSON values, no secrets."""
@@ -101,6 +155,15 @@ class AsyncJobContext(Protocol[InputT]):
 
     def remaining_sec(self) -> float:
         """Seconds to the deadline; never below 0."""
+
+    def spawn(self, children: Sequence[Child], *, on_failure: OnChildFailure = "fail", state: Any = None) -> NoReturn:
+        """Make jobs and wait for them without a worker: when all have ended `run` is called again, from its beginning.
+
+        children: 1 to 1,000. on_failure: whether a child that fails for good or is cancelled fails this job at once and
+        cancels the others ("fail"), or is one of the results ("collect"). state: a JSON value to be given back.
+        Does not return. A fault in a child fails this job with CHILD_INVALID, too many with GROUP_LIMIT; then no job
+        was made.
+        """
 
     @property
     def cancelled(self) -> bool:

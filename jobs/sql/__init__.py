@@ -1,6 +1,6 @@
 """The statements too sharp for the ORM, one a file. Each file says its purpose, its locks and the index it uses.
 
-`{{name}}` in a statement stands for the CTE in `name.part.sql`, `{{alias.*}}` for a job's columns by name, `{{type.*}}`
+`{{name}}` in a statement stands for what is in `name.part.sql`, `{{alias.*}}` for a job's columns by name, `{{type.*}}`
 for a job type's: a prepared statement must not change its result type when a newer version's migration adds a column
 beneath a running process.
 """

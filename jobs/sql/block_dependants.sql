@@ -40,4 +40,4 @@ line AS (
     SELECT id, updated_at, 'error', 'Dependency blocked job', error -> 'details' FROM ended
 ),
 {{callback}}
-SELECT id, has_dependants FROM ended
+SELECT id, has_dependants, group_id FROM ended

@@ -1,10 +1,12 @@
 -- queued | running → cancelled, with log line, attempt row and callback. A running job's worker is told at commit
--- (NOTIFY, which needs no Redis). job_error: null where a person cancels, which is no error of the job. No row: the job
--- does not exist or has ended.
--- Locks: the job's row, which the caller has locked in an EARLIER statement: a claim that commits while this one waits
+-- (NOTIFY, which needs no Redis). job_error: null where a person cancels, which is no error of the job. No row for a
+-- job that does not exist or has ended.
+-- Locks: the jobs' rows, which the caller has locked in an EARLIER statement: a claim that commits while this one waits
 -- for the lock would otherwise leave an attempt that this statement's snapshot does not see, and that runs for ever.
 WITH was AS (
-    SELECT id, status, fence FROM jobs_job WHERE id = %(id)s::uuid AND status IN ('queued', 'running') FOR UPDATE
+    SELECT id, status, fence FROM jobs_job
+    WHERE id = ANY (%(ids)s::uuid[]) AND status IN ('queued', 'running')
+    FOR UPDATE
 ),
 ended AS (
     UPDATE jobs_job

@@ -52,4 +52,4 @@ line AS (
     ORDER BY ord
 ),
 {{callback}}
-SELECT id, queue, status, callback_url IS NOT NULL AND finished_at IS NOT NULL AS calls_back FROM ended
+SELECT id, queue, status, group_id, callback_url IS NOT NULL AND finished_at IS NOT NULL AS calls_back FROM ended

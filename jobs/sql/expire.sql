@@ -19,4 +19,4 @@ line AS (
     SELECT id, updated_at, 'error', 'Job expired', jsonb_build_object('expires_at', expires_at) FROM ended
 ),
 {{callback}}
-SELECT id, has_dependants, callback_url IS NOT NULL AS calls_back FROM ended
+SELECT id, has_dependants, group_id, callback_url IS NOT NULL AS calls_back FROM ended

@@ -15,5 +15,6 @@ def stack() -> Iterator[RunningStack]:
         running.make_type("test.ledger", "test:ledger")
         running.make_type("test.noop", "test:noop")
         running.make_type("test.stubborn", "test:stubborn")
+        running.make_type("test.fan", "test:fan")
         running.http.patch("/v1/job-types/tool.exec", json={"enabled": True})
         yield running

@@ -82,6 +82,33 @@ def unfinished(stack: RunningStack) -> int:
     return int(row[0]) if row else -1
 
 
+@pytest.mark.parametrize("nemesis", [kill_worker, kill_postgres])
+def test_a_job_goes_on_after_its_children_whatever_is_killed_meanwhile(
+    stack: RunningStack, nemesis: Nemesis, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    work = {"ledger": str(ledger), "children": 20, "sleep_sec": 0.2}
+    parent = stack.submit("test.fan", input=work, max_attempts=1)["id"]
+    wait_until(lambda: ledger.exists() and len(ledger.read_text().splitlines()) > 6, what="some children to run")
+
+    nemesis(stack)
+
+    wait_until(lambda: unfinished(stack) == 0, what=f"all jobs to end, {nemesis.__name__}", timeout_sec=150)
+    ended = stack.wait_for(parent, "succeeded", "failed")
+    assert (ended["status"], ended["result"], ended["attempts"]) == ("succeeded", {"total": 2470}, 1)
+    with psycopg.connect(stack.address("DATABASE_URL")) as database:
+        made = database.execute(
+            "SELECT j.id::text, j.status, j.child_name FROM jobs_job AS j JOIN jobs_jobgroup AS g ON g.id = j.group_id"
+            " WHERE g.parent_id = %s",
+            [parent],
+        ).fetchall()
+    assert sorted(int(name) for _, _, name in made) == list(range(20)), "each child was made once"
+    assert {status for _, status, _ in made} == {"succeeded"}
+    starts = Counter(ledger.read_text().splitlines())
+    assert max(starts.values()) == 1, "an attempt ran twice"
+    assert {line.split()[0] for line in starts} == {job_id for job_id, _, _ in made}
+
+
 def test_a_cancelled_command_is_gone_with_its_process_tree(stack: RunningStack) -> None:
     cancel_a_running_command(stack, "sleep 7654 & sleep 7654")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import pytest
 
 from jobs import processes
-from jobs.handlers.base import Completed, Handler, Level
+from jobs.handlers.base import Child, ChildResult, Completed, Handler, Level, OnChildFailure, Spawn
 
 
 @dataclass
@@ -28,6 +28,8 @@ class Context:
     job_id: uuid.UUID = field(default_factory=uuid.uuid4)
     attempt: int = 1
     cancelled: bool = False
+    children: Sequence[ChildResult] = ()
+    state: Any = None
     deadline: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(seconds=30))
     logs: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
@@ -37,6 +39,9 @@ class Context:
     def progress(self, fraction: float, message: str = "") -> None: ...
 
     def emit(self, text: str) -> None: ...
+
+    def spawn(self, children: Sequence[Child], *, on_failure: OnChildFailure = "fail", state: Any = None) -> NoReturn:
+        raise Spawn(children, on_failure, state)
 
     def remaining_sec(self) -> float:
         return self.left_sec

@@ -26,6 +26,27 @@ context = Context(input=handler.Input(text="jobs that nobody loses"), workspace=
 print(json.dumps([handler.run(context).model_dump(), context.logs, len(registry.installed())]))
 """
 
+MAKES_JOBS = """
+import django, json, pathlib, uuid
+django.setup()
+from jobs.handlers import registry
+from jobs.handlers.base import ChildResult, Spawn
+from tests.handlers.conftest import Context
+def run(handler_id, given, children=()):
+    handler = registry.get(handler_id)
+    context = Context(input=handler.Input(**given), workspace=pathlib.Path(), cookie="", children=children)
+    return handler.run(context).model_dump()
+given = {"texts": ["jobs that", "nobody loses"]}
+try:
+    run("word-count:total", given)
+except Spawn as spawn:
+    made = spawn.children
+results = [
+    ChildResult(it.name, uuid.uuid4(), it.type, "succeeded", run("word-count:count", it.input)) for it in made
+]
+print(json.dumps([[child.type for child in made], run("word-count:total", given, results)]))
+"""
+
 
 def install(package: Path, target: Path, cache: Path) -> None:
     """Build and install a package as a user does: with uv where it is, else with pip."""
@@ -51,7 +72,16 @@ def test_the_example_is_built_installed_found_and_run(tmp_path: Path) -> None:
     result, logs, installed = json.loads(done.stdout)
     assert result == {"words": 4, "longest": "nobody"}
     assert logs == [["Counting words", "info", {"characters": 22}]]
-    assert installed == len(registry.installed()) + 1
+    assert installed == len(registry.installed()) + 2
+
+
+def test_the_example_that_makes_jobs_adds_up_what_they_came_to(tmp_path: Path) -> None:
+    install(shutil.copytree(EXAMPLE, tmp_path / "word-count"), tmp_path / "site", tmp_path / "cache")
+
+    done = in_a_new_process(MAKES_JOBS, target=tmp_path / "site", var_dir=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [["text.count", "text.count"], {"words": 4, "longest": "nobody"}]
 
 
 def test_a_package_that_cannot_be_imported_is_logged_and_left_out(tmp_path: Path) -> None:
@@ -69,9 +99,10 @@ def test_a_package_that_cannot_be_imported_is_logged_and_left_out(tmp_path: Path
 def test_the_document_shows_the_files_that_this_test_runs() -> None:
     blocks = re.findall(r"```(?:python|toml)\n(.*?)```", DOCUMENT, re.DOTALL)
 
-    module = (EXAMPLE / "word_count" / "__init__.py").read_text("utf-8")
-    assert blocks == [module, (EXAMPLE / "pyproject.toml").read_text("utf-8")]
-    assert len(module.splitlines()) <= 30
+    files = ["word_count/__init__.py", "pyproject.toml", "word_count/total.py"]
+    texts = [(EXAMPLE / name).read_text("utf-8") for name in files]
+    assert blocks == texts
+    assert max(len(text.splitlines()) for text in texts) <= 30
 
 
 def test_the_document_tells_of_each_built_in_handler_what_it_reaches() -> None:

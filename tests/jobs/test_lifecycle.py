@@ -13,8 +13,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from jobs import lifecycle
-from jobs.lifecycle import RULES, Claim
-from jobs.models import TERMINAL, Attempt, CallbackDelivery, Job, JobLog, Outcome, Status
+from jobs.lifecycle import RULES, Claim, Group
+from jobs.models import TERMINAL, Attempt, CallbackDelivery, Job, JobGroup, JobLog, OnFailure, Outcome, Status
 from jobs.storable import log_line
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
@@ -31,12 +31,23 @@ EVENTS: dict[str, Callable[[Job], object]] = {
     "cancel": lambda job: lifecycle.cancel(job.id, by="test"),
     "reopen": lambda job: lifecycle.reopen(job.id, by="test"),
     "block": lambda job: lifecycle.block(job.id, missing=["x"]),
+    "suspend": lambda job: lifecycle.suspend(
+        job.id, job.fence, group=Group(uuid.uuid4(), 1, 1, OnFailure.FAIL, state=None)
+    ),
+    "resume": lambda job: lifecycle.settle_groups([group_without_children(job).id]),
     "expire": lambda job: too_late(job) and lifecycle.expire(limit=10),
 }
 
 
 def too_late(job: Job) -> int:
     return Job.objects.filter(pk=job.pk).update(expires_at=job.created_at)
+
+
+def group_without_children(job: Job) -> JobGroup:
+    """One that the job waits for, if it waits at all."""
+    Job.objects.filter(pk=job.pk).update(phase=1)
+    Job.objects.filter(pk=job.pk, status=Status.QUEUED).update(waiting_on=1)
+    return JobGroup.objects.create(parent=job, series=job.series, phase=1, depth=1, size=1)
 
 
 def bring_to(status: Status, claimed: Claimed, make_job: Make) -> Job:

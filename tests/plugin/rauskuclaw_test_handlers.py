@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from jobs.handlers.base import Handler, JobContext, Needs, Retry
+from jobs.handlers.base import Child, Handler, JobContext, Needs, Retry
 from tests.bench.marks import mark
 
 
@@ -182,6 +182,42 @@ class Chaos(Handler[ChaosInput, ChaosOutput]):
             raise Retry(f"attempt {ctx.attempt} was told to fail")
         _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} end")
         return ChaosOutput(attempt=ctx.attempt)
+
+
+class FanInput(BaseModel):
+    """children: how many jobs it makes, 0 for one of those; number: which one it is; ledger, sleep_sec: as Ledger's."""
+
+    ledger: str
+    children: int = 0
+    number: int = 0
+    sleep_sec: float = 0.0
+
+
+class FanOutput(BaseModel):
+    """The square of the number, or the sum of the children's."""
+
+    total: int
+
+
+class Fan(Handler[FanInput, FanOutput]):
+    """Adds up squares: a job each."""
+
+    id = "test:fan"
+    Input = FanInput
+    Output = FanOutput
+    needs = Needs(files=True)
+
+    def run(self, ctx: JobContext[FanInput]) -> FanOutput:
+        """Make the jobs, or be one of them, or add up."""
+        given = ctx.input
+        if not given.children:
+            _append(given.ledger, f"{ctx.job_id} {ctx.attempt} start")
+            time.sleep(given.sleep_sec)
+            return FanOutput(total=given.number**2)
+        if not ctx.children:
+            shares = [given.model_copy(update={"children": 0, "number": n}) for n in range(given.children)]
+            ctx.spawn([Child(type="test.fan", input=share, name=str(share.number), max_attempts=5) for share in shares])
+        return FanOutput(total=sum(child.result["total"] for child in ctx.children))
 
 
 def _append(path: str, line: str) -> None:
