@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT, RunningStack, running_stack
+from tests.documents import Document
+from tests.running import RunningStack
 
-DOCUMENT = (ROOT / "docs" / "first-session.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```\n\n^```text\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+DOCUMENT = Document("first-session.md")
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("first session")]
 
@@ -22,27 +18,15 @@ pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("first session")]
 @pytest.fixture(scope="module")
 def stack() -> Iterator[RunningStack]:
     """Started as the document says, with the key that bootstrap makes."""
-    command = re.search(r"^```console\n\$ (.+?) make up\n", DOCUMENT, re.MULTILINE)
-    assert command is not None
-    settings = dict(word.split("=", 1) for word in shlex.split(command[1]))
-    with running_stack(API_KEY="", **settings) as running:
-        running.http.headers["x-api-key"] = (running.var / "secrets" / "api_key").read_text("utf-8").strip()
+    with DOCUMENT.stack() as running:
         yield running
 
 
 def test_the_first_session_goes_as_the_document_says(stack: RunningStack, tmp_path: Path) -> None:
-    script = "".join(f"{commands}\necho '--- end of block'\n" for commands, _ in BLOCKS)
+    shown, expected = DOCUMENT.typed_into(stack, tmp_path)
 
-    typed = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "VAR_DIR": str(stack.var), "PORT": str(stack.port)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=False,
-    )  # fmt: skip
-
-    shown = [block.strip().splitlines() for block in typed.stdout.split("--- end of block\n")[:-1]]
-    assert len(BLOCKS) == DOCUMENT.count("```sh\n") > 5
-    assert [[line.rstrip() for line in lines] for lines in shown] == [
-        [Like(line) for line in expected.splitlines()] for _, expected in BLOCKS
-    ]
+    assert len(expected) > 5
+    assert shown == expected
 
 
 def test_a_switched_off_fetch_fails_after_both_its_attempts(stack: RunningStack) -> None:
@@ -52,17 +36,3 @@ def test_a_switched_off_fetch_fails_after_both_its_attempts(stack: RunningStack)
     ended = stack.wait_for(job["id"], "failed", timeout_sec=40)
 
     assert (ended["attempts"], ended["error"]["code"]) == (2, "HANDLER_DISABLED")
-
-
-class Like(str):
-    """A line of the document: `…` stands for anything."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return re.fullmatch(".+".join(map(re.escape, self.split("…"))), str(other)) is not None
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
