@@ -26,12 +26,13 @@ from jobs import lifecycle, processes
 from jobs.models import Job, Node, Outcome, Status
 from jobs.nodes import host_identity, is_gone
 from jobs.pools import Death, End, Pool
+from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
 from jobs.slots import Held, Why
 from jobs.sql import rows
 from rauskuclaw import __version__, errors, redis
 from rauskuclaw.config import load
-from rauskuclaw.wire import job_queue, redis_keys
+from rauskuclaw.wire import PoolName, job_queue, redis_keys
 
 logger = logging.getLogger("jobs.agent")
 
@@ -182,7 +183,8 @@ class Agent(threading.Thread):
             "renew",
             {
                 "node": self.node, "name": load().worker_id, "host": host_identity(), "pid": process.pid,
-                "pid_created_at": process.create_time(), "queues": self._queues, "concurrency": self.pool.concurrency,
+                "pid_created_at": process.create_time(), "pool": self.pool.name, "queues": self._queues,
+                "concurrency": self.pool.concurrency,
                 "version": __version__, "lease_sec": load().lease_sec, "stuck_after_sec": STUCK_AFTER_SEC,
                 "ids": [item.job_id for item in held], "fences": [item.number for item in held],
             },
@@ -201,7 +203,7 @@ class Agent(threading.Thread):
         """
         try:
             with redis.client().pipeline(transaction=False) as pipe:
-                for key in (key for queue in self._queues for key in redis_keys(job_queue(queue))):
+                for key in (key for queue in self._queues for key in redis_keys(job_queue(queue, self.pool.name))):
                     pipe.llen(key)
                 if not any(pipe.execute()):
                     return
@@ -240,11 +242,12 @@ def _fail(death: Death) -> None:
 _agent: Agent | None = None
 
 
-def start(*, queues: list[str]) -> None:
+def start(pool: PoolName, *, queues: list[str]) -> None:
     """Make this worker's agent and pool, before Celery's pool forks: children must know the node's id."""
     global _agent  # noqa: PLW0603 - one agent a process
-    node = uuid.uuid4()
-    _agent = Agent(node, ProcessPool(node, load().worker_concurrency), queues=queues)
+    node, config = uuid.uuid4(), load()
+    made: Pool = IOPool(node, config.io_concurrency) if pool == "io" else ProcessPool(node, config.worker_concurrency)
+    _agent = Agent(node, made, queues=queues)
 
 
 def current() -> Agent | None:

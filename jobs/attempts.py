@@ -19,7 +19,7 @@ from jobs.handlers.base import AttemptFailed, Level, Retry, Spawn, TimeLimit
 from jobs.handlers.inputs import InvalidInput
 from jobs.lifecycle import Claim
 from jobs.log_buffer import LogBuffer
-from jobs.models import Outcome
+from jobs.models import Job, Outcome
 from jobs.storable import NotStorable
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -56,12 +56,12 @@ def claim(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None)
 def refill(claim: Claim, *, slots: int) -> None:
     """Fill the window that this claim found half empty. slots: how many attempts the claiming worker runs at once."""
     if claim.has_backlog and claim.left_in_window <= max(2, slots):
-        with_patience(lambda: dispatch.fill(claim.queue, wait=False), CLAIM_PATIENCE_SEC)
+        with_patience(lambda: dispatch.fill(claim.queue, claim.pool, wait=False), CLAIM_PATIENCE_SEC)
 
 
 def make_room(claim: Claim) -> None:
     """The attempt took up a limit and has ended: let the job in that waited for it."""
-    with_patience(lambda: dispatch.fill(claim.queue, wait=False), CLAIM_PATIENCE_SEC)
+    with_patience(lambda: dispatch.fill(claim.queue, claim.pool, wait=False), CLAIM_PATIENCE_SEC)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,13 @@ class Ending:
     retry_after_sec: float | None = None
     spawn: Spawn | None = None
     """With SUSPENDED: what the job makes and waits for."""
+
+
+def misrouted(claim: Claim, handler: registry.AnyHandler) -> Ending:
+    """The handler is not for the pool that the job came to, as when its package was upgraded meanwhile: try again."""
+    Job.objects.filter(pk=claim.id).update(pool=registry.pool_of(handler.id))
+    message = f"the handler {handler.id} has moved to the {handler.pool} pool, and the job goes after it"
+    return Ending(Outcome.FAILED, code=errors.HANDLER_ERROR.name, message=message, retry=True, retry_after_sec=0)
 
 
 def succeeded(output: Any) -> Ending:

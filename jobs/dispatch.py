@@ -18,7 +18,7 @@ from django.db import transaction
 from jobs.sql import rows
 from rauskuclaw import redis
 from rauskuclaw.config import load
-from rauskuclaw.wire import PRIORITIES, SYSTEM_QUEUE, job_queue, redis_key, wire_priority
+from rauskuclaw.wire import POOLS, PRIORITIES, SYSTEM_QUEUE, job_queue, redis_key, wire_priority
 
 logger = logging.getLogger("jobs.dispatch")
 
@@ -48,14 +48,15 @@ def ageing_sec() -> float:
     return load().priority_ageing_sec or 3.2e9
 
 
-def fill(queue: str, *, wait: bool = True) -> int:
-    """Publish the best due jobs of `queue` up to its window. Returns how many.
+def fill(queue: str, pool: str, *, wait: bool = True) -> int:
+    """Publish the best due jobs of `queue` for `pool` up to their window. Returns how many.
 
-    wait: whether to queue up behind another filler of this queue; if not, its work is left to it and 0 returned.
+    wait: whether to queue up behind another filler of it; if not, its work is left to it and 0 returned.
     """
     with transaction.atomic():
         locked = rows("fill_lock", {"queue": queue, "wait": wait})[0]["locked"]
-        found = rows("fill", {"queue": queue, "ageing_sec": ageing_sec(), **window_params()}) if locked else []
+        params = {"queue": queue, "pool": pool, "ageing_sec": ageing_sec(), **window_params()}
+        found = rows("fill", params) if locked else []
     publish(found)
     return len(found)
 
@@ -68,7 +69,8 @@ def renew_window(queue: str, *, type: str | None = None) -> None:
     with transaction.atomic():
         rows("fill_lock", {"queue": queue, "wait": True})
         rows("withdraw", {"queue": queue, "type": type, "paused": False})
-        found = rows("fill", {"queue": queue, "ageing_sec": ageing_sec(), **window_params()})
+        params = {"queue": queue, "ageing_sec": ageing_sec(), **window_params()}
+        found = [job for pool in POOLS for job in rows("fill", {**params, "pool": pool})]
     publish(found)
 
 
@@ -82,10 +84,11 @@ def renew_windows_of(type: str) -> None:
 def publish(jobs: Iterable[Mapping[str, Any]]) -> bool:
     """Push one message a job, in the given order, in one round trip. False if Redis did not take them.
 
-    jobs: mappings with id, queue, fence, priority, timeout_sec; their rows already say `published_at`.
+    jobs: mappings with id, queue, pool, fence, priority, timeout_sec; their rows already say `published_at`.
     """
     messages = [
-        (redis_key(job_queue(job["queue"]), wire_priority(job["priority"])), _attempt_message(job)) for job in jobs
+        (redis_key(job_queue(job["queue"], job["pool"]), wire_priority(job["priority"])), _attempt_message(job))
+        for job in jobs
     ]
     if not messages:
         return True
@@ -175,7 +178,7 @@ def _attempt_message(job: Mapping[str, Any]) -> str:
         TASK_RUN_ATTEMPT,
         message_id(job["id"], job["fence"]),
         {"job_id": str(job["id"]), "fence": job["fence"]},
-        queue=job_queue(job["queue"]),
+        queue=job_queue(job["queue"], job["pool"]),
         priority=wire_priority(job["priority"]),
         limits=[soft + CHAIN_SEC + load().hard_limit_grace_sec, soft + CHAIN_SEC],
     )

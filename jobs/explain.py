@@ -54,15 +54,17 @@ def explain(job: Job) -> list[Reason]:
 
 
 def _why_queued(job: Job, now: datetime) -> Iterator[Reason]:
-    workers, (state, job_type) = queries.live_workers(job.queue), queries.queue_state(job)
+    workers, (state, job_type) = queries.live_workers(job.queue, job.pool), queries.queue_state(job)
     yield from _type_faults(job, job_type)
     yield from _pauses(job, job_type, state)
     if not workers:
+        waits = job.pool == "io"
         yield Reason(
             errors.NO_WORKER_ON_QUEUE,
-            f"No live worker consumes the queue {job.queue!r}.",
-            f"Start a worker whose WORKER_QUEUE_ALLOWLIST holds {job.queue}, or use a queue that has one.",
-            {"queue": job.queue},
+            f"No live worker{' of the io pool' if waits else ''} consumes the queue {job.queue!r}.",
+            f"Start {'an I/O worker' if waits else 'a worker'} whose WORKER_QUEUE_ALLOWLIST holds"
+            f" {job.queue}, or use a queue that has one.",
+            {"queue": job.queue, "pool": job.pool},
         )
     if job.waiting_on:
         yield _waiting(job)
@@ -120,7 +122,7 @@ def _pauses(job: Job, job_type: JobType | None, state: QueueState) -> Iterator[R
 def _limits(job: Job, job_type: JobType | None, state: QueueState) -> Iterator[Reason]:
     """The limits that are used up: by jobs that run, and by those handed to the workers, which are about to."""
     most = state.queue_max_running
-    if most is not None and (active := state.running + state.in_window) >= most:
+    if most is not None and (active := state.of_queue) >= most:
         yield Reason(
             errors.QUEUE_LIMIT,
             f"Of the queue {job.queue!r} {_count(most, 'job')} may run at once, and {active} run or are about to.",

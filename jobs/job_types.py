@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from access import audit
 from jobs import bodies, dispatch, queries
 from jobs.bodies import Limit, Whole
-from jobs.models import JobType, OnLimit
+from jobs.handlers import registry
+from jobs.models import Job, JobType, OnLimit, Status
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 from rauskuclaw.patterns import JOB_TYPE
@@ -207,6 +208,8 @@ def update(name: str, change: JobTypeChange, *, by: str) -> JobType:
             _check_limits(job_type)
             job_type.updated_at = timezone.now()
             job_type.save(update_fields=[*changed, "updated_at"])
+            if "handler" in changed:
+                _move_jobs(job_type)
             _audit("job_type.updated", job_type, by, {column: [before[column], new] for column, new in changed.items()})
         if LIMIT_COLUMNS & changed.keys():
             transaction.on_commit(partial(dispatch.renew_windows_of, name))
@@ -218,6 +221,13 @@ def _check_limits(job_type: JobType) -> None:
         message = f"{job_type.on_limit} needs limits.max_running_per_key: it says what is done at that limit"
         fault = {"path": "limits.on_limit", "message": message}
         raise Problem(errors.VALIDATION_ERROR, f"limits.on_limit: {message}", {"errors": [fault]})
+
+
+def _move_jobs(job_type: JobType) -> None:
+    """Its queued jobs go where its handler runs now; the reconciler publishes them there."""
+    pool = registry.pool_of(job_type.handler)
+    queued = Job.objects.filter(type=job_type.name, status=Status.QUEUED)
+    queued.exclude(pool=pool).update(pool=pool, published_at=None)
 
 
 def _audit(action: str, job_type: JobType, by: str, details: dict[str, Any]) -> None:

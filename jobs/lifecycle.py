@@ -86,6 +86,7 @@ class Claim:
     id: uuid.UUID
     type: str
     queue: str
+    pool: str
     input: Any
     attempts: int
     max_attempts: int
@@ -256,7 +257,7 @@ def _settle_group(group_id: uuid.UUID) -> list[uuid.UUID]:
             if parent["status"] is not None:
                 transaction.on_commit(partial(live.announce, [parent["parent_id"]]))
             if parent["status"] == Status.QUEUED:
-                transaction.on_commit(partial(dispatch.fill, parent["queue"]))
+                transaction.on_commit(partial(dispatch.fill, parent["queue"], parent["pool"]))
             if parent["has_dependants"] and parent["status"] == Status.FAILED:
                 _block_dependants_of([parent["parent_id"]])
             if parent["calls_back"]:
@@ -345,7 +346,7 @@ def reopen(job_id: uuid.UUID, *, by: str) -> Job:
             actor=by, action="job.retried", object_type="job", object_id=str(job_id), details={"series": updated.series}
         )
         transaction.on_commit(partial(live.announce, [job_id]))
-        transaction.on_commit(partial(dispatch.fill, job.queue))
+        transaction.on_commit(partial(dispatch.fill, job.queue, job.pool))
     return updated
 
 
@@ -374,8 +375,8 @@ def _settle_dependants(job_id: uuid.UUID, status: Status) -> None:
     """Within the transition's transaction: let dependants run, or fail those that never can, and theirs in turn."""
     if status == Status.SUCCEEDED:
         released = rows("release_dependants", {"id": job_id})
-        for queue in {row["queue"] for row in released if row["waiting_on"] == 0}:
-            transaction.on_commit(partial(dispatch.fill, queue))
+        for queue, pool in {(row["queue"], row["pool"]) for row in released if row["waiting_on"] == 0}:
+            transaction.on_commit(partial(dispatch.fill, queue, pool))
         return
     _block_dependants_of([job_id])
 

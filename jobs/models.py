@@ -12,6 +12,8 @@ from django.db.models import F, Q
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
+from rauskuclaw.wire import POOLS
+
 
 class Status(models.TextChoices):
     """Where a job is in its life. The last three are terminal: nothing but an operator's retry leaves them."""
@@ -226,11 +228,15 @@ class Job(models.Model):
     child_name = models.CharField(
         max_length=200, default="", db_default="", blank=True, help_text="What its parent calls it"
     )
+    pool = models.CharField(
+        max_length=7, default="process", db_default="process", help_text="What its handler runs in: process or io"
+    )
 
     class Meta:
         ordering = ["-created_at", "-id"]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=Status.values), name="job_status_is_known"),
+            models.CheckConstraint(condition=Q(pool__in=POOLS), name="job_pool_is_known"),
             models.CheckConstraint(condition=Q(priority__range=(0, 10)), name="job_priority_is_0_to_10"),
             models.CheckConstraint(condition=Q(timeout_sec__range=(1, 3600)), name="job_timeout_is_1_to_3600_sec"),
             models.CheckConstraint(condition=Q(max_attempts__range=(1, 10)), name="job_max_attempts_are_1_to_10"),
@@ -256,9 +262,9 @@ class Job(models.Model):
             ),
         ]
         indexes = [
-            # What may be published next: a queue at a time, in it each type and key, in it by turn.
+            # What may be published next: a queue and pool at a time, in it each type and key, in it by turn.
             models.Index(
-                fields=["queue", "type", "concurrency_key", "turn_at", "id"],
+                fields=["queue", "pool", "type", "concurrency_key", "turn_at", "id"],
                 condition=Q(status=Status.QUEUED, published_at__isnull=True, waiting_on=0), name="job_to_publish",
             ),
             models.Index(
@@ -273,7 +279,7 @@ class Job(models.Model):
                 fields=["expires_at"], condition=Q(status=Status.QUEUED, expires_at__isnull=False), name="job_expiring",
             ),
             models.Index(
-                fields=["queue", "published_at"], condition=Q(status=Status.QUEUED, published_at__isnull=False),
+                fields=["queue", "pool", "published_at"], condition=Q(status=Status.QUEUED, published_at__isnull=False),
                 name="job_in_window",
             ),
             models.Index(fields=["lease_expires_at"], condition=Q(status=Status.RUNNING), name="job_leased"),
@@ -486,6 +492,9 @@ class Node(models.Model):
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     pid_created_at = models.FloatField(help_text="The process's start (epoch s): tells a reused pid apart")
+    pool = models.CharField(
+        max_length=7, default="process", db_default="process", help_text="A worker's: process or io"
+    )
     queues = ArrayField(models.CharField(max_length=80), default=list)
     concurrency = models.PositiveIntegerField(default=0)
     version = models.CharField(max_length=40)

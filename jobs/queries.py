@@ -291,9 +291,9 @@ def open_dependencies(job: Job) -> list[Dependency]:
     return [Dependency(*row) for row in found]
 
 
-def live_workers(queue: str) -> list[Node]:
-    """The workers that consume `queue` and are alive."""
-    return nodes.alive(Node.objects.filter(kind=Node.Kind.WORKER, queues__contains=[queue]))
+def live_workers(queue: str, pool: str) -> list[Node]:
+    """The workers of `pool` that consume `queue` and are alive."""
+    return nodes.alive(Node.objects.filter(kind=Node.Kind.WORKER, pool=pool, queues__contains=[queue]))
 
 
 @dataclass(frozen=True)
@@ -307,6 +307,8 @@ class QueueState:
     in_window: int
     """Jobs published to the workers and not yet claimed; this one is not counted."""
     running: int
+    of_queue: int
+    """Those of both pools that run or are published: what the queue's limit counts. The others here are of one pool."""
     queue_paused: bool
     queue_max_running: int | None
     of_type: int
@@ -324,7 +326,10 @@ class QueueState:
 
 def queue_state(job: Job) -> tuple[QueueState, JobType | None]:
     """Where `job` stands in its queue, and its type: one statement, whose cost COUNTED_JOBS bounds."""
-    facts = {"id": job.id, "queue": job.queue, "type": job.type, "key": job.concurrency_key, "turn_at": job.turn_at}
+    facts = {
+        "id": job.id, "queue": job.queue, "pool": job.pool, "type": job.type, "key": job.concurrency_key,
+        "turn_at": job.turn_at,
+    }  # fmt: skip
     row = rows("queue_state", facts | {"most": COUNTED_JOBS})[0]
     of_type = {field.attname: row.pop(field.attname) for field in JobType._meta.concrete_fields}
     return QueueState(**row), JobType(**of_type) if of_type["name"] else None

@@ -45,7 +45,7 @@ def reconcile() -> Report:
     # A job that was being made while its queue or type was paused may have been published all the same.
     rows("withdraw", {"queue": None, "type": None, "paused": True})
     republished = republish_lost()
-    published = sum(dispatch.fill(row["queue"]) for row in rows("queues_with_backlog", {}))
+    published = sum(dispatch.fill(row["queue"], row["pool"]) for row in rows("queues_with_backlog", {}))
     return Report(expired, late, group_steps, republished, published)
 
 
@@ -72,11 +72,11 @@ def republish_lost() -> int:
     stale = rows("stale_in_window", {"lost_after_sec": LOST_AFTER_SEC, "limit": BATCH})
     by_queue: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in stale:
-        by_queue[row["queue"]].append(row)
+        by_queue[job_queue(row["queue"], row["pool"])].append(row)
     count = 0
-    for queue, jobs in by_queue.items():
+    for celery_queue, jobs in by_queue.items():
         try:
-            present = _message_ids_in_redis(queue)
+            present = _message_ids_in_redis(celery_queue)
         except redis.REDIS_ERRORS:
             return count
         lost = [job for job in jobs if dispatch.message_id(job["id"], job["fence"]) not in present]
@@ -85,14 +85,14 @@ def republish_lost() -> int:
             Job.objects.filter(pk__in=[job["id"] for job in lost], status=Status.QUEUED).filter(
                 published_at__isnull=False
             ).update(published_at=Now())
-            logger.info("republished %d jobs that Redis no longer held, queue %s", len(lost), queue)
+            logger.info("republished %d jobs that Redis no longer held, queue %s", len(lost), celery_queue)
             count += len(lost)
     return count
 
 
-def _message_ids_in_redis(queue: str) -> set[str]:
+def _message_ids_in_redis(celery_queue: str) -> set[str]:
     with redis.client().pipeline(transaction=False) as pipe:
-        for key in redis_keys(job_queue(queue)):
+        for key in redis_keys(celery_queue):
             pipe.lrange(key, 0, -1)
         lists = pipe.execute()
     return {json.loads(message)["headers"]["id"] for messages in lists for message in messages}

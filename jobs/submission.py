@@ -342,6 +342,7 @@ def create(
                 "limited": flow.is_limited(types[item.type]),
                 "group_id": str(siblings.group_id) if siblings else None,
                 "child_name": siblings.names[ord_] if siblings else "",
+                "pool": registry.pool_of(types[item.type].handler),
             }
             for ord_, (item, plan) in enumerate(zip(items, plans, strict=True))
         ]  # fmt: skip
@@ -367,13 +368,11 @@ def create(
 def _announce(jobs: Sequence[Job], *, wants_fill: bool) -> None:
     """After the commit: push what the statement put into the window; what needs a look at others is filled in."""
     if len(jobs) == 1 and jobs[0].published_at is not None:
-        job = jobs[0]
-        dispatch.publish(
-            [{"id": job.id, "queue": job.queue, "fence": 0, "priority": job.priority, "timeout_sec": job.timeout_sec}]
-        )
+        facts = ("id", "queue", "pool", "fence", "priority", "timeout_sec")
+        dispatch.publish([{name: getattr(jobs[0], name) for name in facts}])
     elif len(jobs) > 1 or wants_fill:
-        for queue in dict.fromkeys(job.queue for job in jobs):
-            dispatch.fill(queue)
+        for queue, pool in dict.fromkeys((job.queue, job.pool) for job in jobs):
+            dispatch.fill(queue, pool)
     if jobs:
         live.announce([job.id for job in jobs])
 

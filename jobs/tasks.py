@@ -11,15 +11,18 @@ from typing import Any, cast
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
+from celery.concurrency import get_implementation
+from celery.concurrency.thread import TaskPool
 from celery.worker.request import Request
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import InterfaceError, OperationalError, connection
 
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
+from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
 from rauskuclaw.celery import app
 from rauskuclaw.config import load
-from rauskuclaw.wire import job_queue
+from rauskuclaw.wire import POOLS, job_queue
 
 logger = logging.getLogger("jobs.tasks")
 
@@ -46,27 +49,35 @@ class AttemptRequest(Request):
 
 @app.task(name=dispatch.TASK_RUN_ATTEMPT, Request=AttemptRequest, ignore_result=True, bind=True)
 def run_attempt(self: Any, *, job_id: str, fence: int) -> None:
-    """Run one attempt of a job and, while little time has passed, those of the next messages.
-
-    A trip through Celery's parent costs more than a short job does. So the process goes on with what is next in its
-    worker's queues, for as long as the message's limits leave room (`dispatch.CHAIN_SEC`): each attempt has its own
-    soft limit from the agent, and Celery's hard limit of the first ends the last. Delivered twice a message is
-    harmless: the claim names the fence.
-    """
+    """Run one attempt of a job, in the pool of this worker. Delivered twice a message is harmless: the claim names the
+    fence."""
     worker = agent.current()
     if worker is None:
         raise RuntimeError("jobs run in a worker that consumes job queues, and nowhere else")
+    if isinstance(worker.pool, IOPool):
+        worker.pool.run(uuid.UUID(job_id), fence, worker=load().worker_id)
+    else:
+        limit_sec = dispatch.timeout_sec(self.request.timelimit)
+        _run_chain(worker, dispatch.Message(uuid.UUID(job_id), fence, limit_sec))
+
+
+def _run_chain(worker: agent.Agent, first: dispatch.Message) -> None:
+    """In a pool process: run this attempt and, while little time has passed, those of the next messages.
+
+    A trip through Celery's parent costs more than a short job does. So the process goes on with what is next in its
+    worker's queues, for as long as the message's limits leave room (`dispatch.CHAIN_SEC`): each attempt has its own
+    soft limit from the agent, and Celery's hard limit of the first ends the last.
+    """
     slots = _process_pool().slots
     # Here and not in worker_process_init: billiard sets its own signal handlers after that.
     execution.install_signal_handlers(slots)
-    longest_sec = dispatch.timeout_sec(self.request.timelimit)
-    message: dispatch.Message | None = dispatch.Message(uuid.UUID(job_id), fence, longest_sec)
+    message: dispatch.Message | None = first
     chain_until = time.monotonic() + dispatch.CHAIN_SEC
     while message is not None:
         execution.run_attempt(message.job_id, message.fence, worker=load().worker_id, node=worker.node, slots=slots)
         if time.monotonic() >= chain_until:
             return
-        message = dispatch.take_next(worker.queues, max_timeout_sec=longest_sec)
+        message = dispatch.take_next(worker.queues, max_timeout_sec=first.timeout_sec)
 
 
 def _process_pool() -> ProcessPool:
@@ -112,11 +123,17 @@ def prune() -> None:
 
 @signals.worker_init.connect
 def _make_agent(sender: Any, **_kwargs: Any) -> None:
-    consumed = sender.app.amqp.queues.consume_from
-    queues = [queue for queue in load().worker_queue_allowlist if job_queue(queue) in consumed]
-    if queues:
-        agent.start(queues=queues)
+    consumed, allowed = sender.app.amqp.queues.consume_from, load().worker_queue_allowlist
+    found = {pool: [queue for queue in allowed if job_queue(queue, pool) in consumed] for pool in POOLS}
+    if all(found.values()):
+        raise SystemExit("A worker is of one pool: start another one for the io: queues.")
+    if found["process"]:
+        agent.start("process", queues=found["process"])
         processes.become_subreaper()
+    elif found["io"]:
+        if not issubclass(get_implementation(sender.pool_cls), TaskPool):
+            raise SystemExit("A worker of io: queues is started with --pool threads.")
+        agent.start("io", queues=found["io"])
 
 
 @signals.worker_ready.connect

@@ -13,7 +13,7 @@ from kombu import Exchange, Queue
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
 
 from rauskuclaw.config import load
-from rauskuclaw.wire import KEY_PREFIX, PRIORITIES, SYSTEM_QUEUE, job_queue
+from rauskuclaw.wire import KEY_PREFIX, POOLS, PRIORITIES, SYSTEM_QUEUE, job_queue
 
 CONFIG = load()
 _direct = Exchange("", type="direct")
@@ -36,7 +36,10 @@ app.conf.update(
     },
     task_queues=[
         Queue(name, _direct, routing_key=name)
-        for name in (SYSTEM_QUEUE, *(job_queue(queue) for queue in CONFIG.worker_queue_allowlist))
+        for name in (
+            SYSTEM_QUEUE,
+            *(job_queue(queue, pool) for queue in CONFIG.worker_queue_allowlist for pool in POOLS),
+        )
     ],
     task_create_missing_queues=False,
     task_default_queue=SYSTEM_QUEUE,

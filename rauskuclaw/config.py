@@ -200,6 +200,11 @@ class Config(BaseSettings):
         "Jobs a worker runs at once, each in a process of its own. Default: one a core, at least 2.",
         cfg="worker.concurrency", ge=1, le=512,
     )  # fmt: skip
+    io_concurrency: int = setting(
+        200, "IO_CONCURRENCY", "Jobs an I/O worker runs at once: those that wait for the network, all in one process."
+        " `0`, on all machines: there is none, and they run as the others do.",
+        cfg="worker.io_concurrency", ge=0, le=2000,
+    )  # fmt: skip
     lease_sec: int = setting(
         15, "LEASE_SEC", "A running job whose worker is silent for this many seconds is taken from it.",
         cfg="worker.lease_sec", ge=3, le=3600,

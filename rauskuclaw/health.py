@@ -19,7 +19,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from jobs import nodes
-from jobs.models import Node
+from jobs.handlers import registry
+from jobs.models import JobType, Node
 from rauskuclaw import errors
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.api.renderers import CompactJSONRenderer
@@ -65,7 +66,7 @@ class Health(_Open):
 
 
 class Ready(_Open):
-    """Everything that a job needs is there: database, migrations, Redis, a job worker and beat."""
+    """Everything that a job needs is there: database, migrations, Redis, workers and beat."""
 
     @extend_schema(
         tags=["health"],
@@ -138,13 +139,23 @@ def _redis_check() -> Check:
 def _node_checks(*, asked: bool) -> Iterator[tuple[str, Check]]:
     """asked: whether the database answers at all."""
     alive: Counter[str] | None = None
+    unneeded: set[str] = set()
     with suppress(DatabaseError, InterfaceError):
         if asked:
-            alive = Counter(node.kind for node in nodes.alive(Node.objects.all()))
-    for kind in Node.Kind.values:
+            alive = Counter("io" if node.pool == "io" else node.kind for node in nodes.alive(Node.objects.all()))
+            unneeded = set() if alive["io"] or _io_is_needed() else {"io"}
+    for part in ("worker", "io", "beat"):
         if alive is None:
-            yield kind, _check(False, "unknown without the database")
-        elif alive[kind]:
-            yield kind, _check(True, f"{alive[kind]} alive")
+            yield part, _check(False, "unknown without the database")
+        elif alive[part]:
+            yield part, _check(True, f"{alive[part]} alive")
+        elif part in unneeded:
+            yield part, _check(True, "none alive, and no enabled job type needs one")
         else:
-            yield kind, _check(False, "none alive: `make up` runs one")
+            yield part, _check(False, "none alive: `make up` runs one")
+
+
+def _io_is_needed() -> bool:
+    """Whether an enabled job type's jobs wait for an I/O worker."""
+    ids = [name for name in registry.installed() if registry.pool_of(name) == "io"]
+    return JobType.objects.filter(enabled=True, handler__in=ids).exists()

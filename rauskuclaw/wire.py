@@ -1,5 +1,7 @@
 """Names on the Redis wire, shared by those who publish and those who consume."""
 
+from typing import Literal, get_args
+
 KEY_PREFIX = "rauskuclaw:"
 """Prefix of every key this project makes in Redis."""
 
@@ -12,9 +14,16 @@ PRIORITIES = range(10)
 _SEPARATOR = "\x06\x16"
 
 
-def job_queue(queue: str) -> str:
-    """The Celery queue of a job queue."""
-    return f"job:{queue}"
+PoolName = Literal["process", "io"]
+"""What a job runs in: a process of its own, or the event loop of an I/O worker. Its handler says which."""
+
+POOLS: tuple[PoolName, ...] = get_args(PoolName)
+_POOL_PREFIXES: dict[str, str] = {"process": "job", "io": "io"}
+
+
+def job_queue(queue: str, pool: str = "process") -> str:
+    """The Celery queue of a job queue: each pool has its own. pool: a PoolName."""
+    return f"{_POOL_PREFIXES[pool]}:{queue}"
 
 
 def redis_keys(celery_queue: str) -> list[str]:

@@ -16,7 +16,18 @@ from rauskuclaw.operations.text import span
 class NodeAdmin(ReadOnlyAdmin):
     """A row is there while the process lives, and for a day after it died without saying so."""
 
-    list_display = ["name", "kind", "life", "shown_queues", "concurrency", "version", "shown_host", "pid", "started_at"]
+    list_display = [
+        "name",
+        "kind",
+        "pool",
+        "life",
+        "shown_queues",
+        "concurrency",
+        "version",
+        "shown_host",
+        "pid",
+        "started_at",
+    ]
     # There is no more to a node than its row.
     list_display_links = None
     list_filter_submit = False

@@ -14,12 +14,11 @@ from typing import Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar,
 from pydantic import BaseModel, Field
 
 from rauskuclaw import errors
+from rauskuclaw.wire import PoolName
 
 InputT = TypeVar("InputT", bound=BaseModel)
 OutputT = TypeVar("OutputT", bound=BaseModel)
 Level = Literal["debug", "info", "warn", "error"]
-PoolName = Literal["process", "io"]
-"""Where a handler runs: in a process of its own, or as one of many coroutines in the event loop of an I/O worker."""
 
 
 class Needs(BaseModel, frozen=True):
@@ -204,6 +203,7 @@ class Handler(ABC, Generic[InputT, OutputT]):
     Input: type[InputT]
     Output: type[OutputT]
     pool: ClassVar[PoolName] = "process"
+    """What it runs in; an `AsyncHandler` in the event loop of an I/O worker."""
     needs: ClassVar[Needs] = Needs()
     checks_input_at_creation: ClassVar[bool] = True
     """Whether bad input is a 400 at creation. If not, it fails in the worker, with INPUT_INVALID."""

@@ -12,6 +12,8 @@ from typing import Any
 from django.apps import apps
 
 from jobs.handlers.base import Handler
+from rauskuclaw.config import load
+from rauskuclaw.wire import PoolName
 
 ENTRY_POINT_GROUP = "rauskuclaw.handlers"
 AnyHandler = Handler[Any, Any]
@@ -39,6 +41,12 @@ def installed() -> dict[str, AnyHandler]:
         if found.setdefault(handler_class.id, handler := handler_class()) is not handler:
             raise ValueError(f"two handlers claim the id {handler_class.id}")
     return found
+
+
+def pool_of(handler_id: str) -> PoolName:
+    """What the handler runs in. One that is not installed here may be elsewhere: its worker will say."""
+    handler = get(handler_id)
+    return "process" if handler is None or load().io_concurrency == 0 else handler.pool
 
 
 def get(handler_id: str) -> AnyHandler | None:

@@ -6,8 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
-from jobs.handlers.base import PoolName
 from jobs.slots import Held, Why
+from rauskuclaw.wire import PoolName
 
 
 class End(enum.Enum):

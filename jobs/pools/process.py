@@ -13,10 +13,10 @@ import psutil
 
 from jobs import processes
 from jobs.execution import STOP_SIGNAL, cookie
-from jobs.handlers.base import PoolName
 from jobs.pools import Death, End
 from jobs.slots import Held, Slots, Why
 from rauskuclaw.config import load
+from rauskuclaw.wire import PoolName
 
 UNREPORTED_SEC = 2.0
 """How long Celery may take to report a pool process that died."""

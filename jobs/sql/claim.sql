@@ -1,7 +1,7 @@
 -- Claim one attempt: queued → running, with the attempt's row and log line. No row: somebody else was first.
 -- The fence in the message must be the row's: a message of an earlier attempt claims nothing.
--- Also says how full the queue's window is, so that the worker that drains it refills it (job_in_window), and whether
--- the job takes up a limit, so that its end makes room for another at once.
+-- Also says how full the window of its queue and pool is, so that the worker that drains it refills it (job_in_window),
+-- and whether the job takes up a limit, so that its end makes room for another at once.
 -- status || '' keeps the planner on the primary key: the indexes that start with a status are full of dead entries.
 WITH claimed AS (
     UPDATE jobs_job
@@ -27,17 +27,17 @@ line AS (
     SELECT id, started_at, 'info', 'Job claimed', jsonb_build_object('worker', locked_by, 'queue', queue) FROM claimed
 )
 SELECT
-    claimed.id, claimed.type, claimed.queue, claimed.input, claimed.attempts, claimed.max_attempts, claimed.fence,
-    claimed.timeout_sec, claimed.started_at, claimed.phase,
+    claimed.id, claimed.type, claimed.queue, claimed.pool, claimed.input, claimed.attempts, claimed.max_attempts,
+    claimed.fence, claimed.timeout_sec, claimed.started_at, claimed.phase,
     COALESCE(type.max_running, type.max_running_per_key, q.max_running) IS NOT NULL AS takes_limit,
     type.handler, type.enabled, type.retry_base_sec, type.retry_factor, type.retry_max_sec, type.retry_jitter,
     (
         SELECT count(*) - 1 FROM jobs_job AS w
-        WHERE w.queue = claimed.queue AND w.status = 'queued' AND w.published_at IS NOT NULL
+        WHERE w.queue = claimed.queue AND w.pool = claimed.pool AND w.status = 'queued' AND w.published_at IS NOT NULL
     ) AS left_in_window,
     EXISTS (
         SELECT FROM jobs_job AS b
-        WHERE b.queue = claimed.queue AND b.status = 'queued' AND b.published_at IS NULL AND b.waiting_on = 0
-            AND b.available_at <= now()
+        WHERE b.queue = claimed.queue AND b.pool = claimed.pool AND b.status = 'queued' AND b.published_at IS NULL
+            AND b.waiting_on = 0 AND b.available_at <= now()
     ) AS has_backlog
 FROM claimed LEFT JOIN jobs_jobtype AS type ON type.name = claimed.type LEFT JOIN jobs_queue AS q ON q.name = claimed.queue

@@ -2,15 +2,16 @@
 -- rows: a JSON array; digest: null without a key. No row comes back when the key is already taken and alive, or when a
 -- type's row is not the one that type_version names (job_types.sql; null: whatever it is).
 -- Locks: none that wait, except on a concurrent first use of the same key (its unique index), which is the point.
--- A job is put into its queue's window here when there is room, no limit to apply and nothing else waits (job_in_window,
--- job_to_publish); otherwise fill.sql does it, which the caller runs if wants_fill. With publish false (batches), always.
+-- A job is put into the window of its queue and pool here when there is room, no limit to apply and nothing else waits
+-- (job_in_window, job_to_publish); otherwise, and always with publish false (batches), fill.sql does it, which the caller
+-- runs if wants_fill.
 WITH incoming AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS row (
         ord int, id uuid, type text, queue text, priority smallint, timeout_sec smallint, max_attempts smallint,
         callback_url text, tags jsonb, input jsonb, waiting_on smallint, created_by text, handler text,
         type_version text, concurrency_key text, unique_key text, expires_in_sec float8, delay_sec float8, limited boolean,
-        group_id uuid, child_name text
+        group_id uuid, child_name text, pool text
     )
 ),
 outdated AS MATERIALIZED (
@@ -22,12 +23,12 @@ window_ AS MATERIALIZED (
         id,
         (
             SELECT count(*) FROM jobs_job AS w
-            WHERE w.queue = incoming.queue AND w.status = 'queued' AND w.published_at IS NOT NULL
+            WHERE w.queue = incoming.queue AND w.pool = incoming.pool AND w.status = 'queued' AND w.published_at IS NOT NULL
         ) < GREATEST(
             %(window_min)s::int,
             %(window_factor)s::int * (
                 SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
-                WHERE kind = 'worker' AND incoming.queue = ANY (queues)
+                WHERE kind = 'worker' AND jobs_node.pool = incoming.pool AND incoming.queue = ANY (queues)
                     AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
             )
         ) AS has_room
@@ -49,7 +50,7 @@ job AS (
     INSERT INTO jobs_job (
         id, type, queue, status, priority, timeout_sec, attempts, max_attempts, callback_url, tags, input,
         created_at, updated_at, available_at, turn_at, expires_at, concurrency_key, unique_key, waiting_on, created_by,
-        group_id, child_name, published_at
+        group_id, child_name, pool, published_at
     )
     SELECT
         id, type, queue, 'queued', priority, timeout_sec, 0, max_attempts, callback_url,
@@ -58,7 +59,7 @@ job AS (
         now() + make_interval(secs => ord * 0.000001), now(), now() + make_interval(secs => delay_sec),
         now() + make_interval(secs => ord * 0.000001 - priority * %(ageing_sec)s::float8),
         now() + make_interval(secs => expires_in_sec), concurrency_key, unique_key, waiting_on, created_by,
-        group_id, child_name,
+        group_id, child_name, pool,
         CASE
             WHEN window_.has_room AND NOT limited
                 AND NOT EXISTS (
@@ -67,7 +68,7 @@ job AS (
                 )
                 AND NOT EXISTS (
                     SELECT FROM jobs_job AS b
-                    WHERE b.queue = incoming.queue AND b.status = 'queued' AND b.published_at IS NULL
+                    WHERE b.queue = incoming.queue AND b.pool = incoming.pool AND b.status = 'queued' AND b.published_at IS NULL
                         AND b.waiting_on = 0 AND b.available_at <= now()
                 )
             THEN now()

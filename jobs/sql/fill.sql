@@ -1,5 +1,5 @@
--- What runs next: publish the best due jobs of one queue into its bounded window. THE place that decides order, and
--- the only one that applies pauses, limits and fair turns.
+-- What runs next: publish the best due jobs of one queue and pool into their bounded window. THE place that decides
+-- order, and the only one that applies pauses, limits and fair turns.
 -- 1. What is published or runs, on all queues, takes up limits (job_leased, job_in_window; few rows). All is counted
 --    from rows, so no kill can leak a slot.
 -- 2. The waiting jobs fall into groups, one a type and concurrency key. A loose index scan over job_to_publish finds
@@ -13,7 +13,7 @@ WITH RECURSIVE active AS MATERIALIZED (
         type, concurrency_key AS key, count(*)::int AS n,
         count(*) FILTER (WHERE status = 'queued')::int AS published,
         count(*) FILTER (WHERE queue = %(queue)s::text)::int AS of_queue,
-        count(*) FILTER (WHERE queue = %(queue)s::text AND status = 'queued')::int AS in_window
+        count(*) FILTER (WHERE queue = %(queue)s::text AND pool = %(pool)s::text AND status = 'queued')::int AS in_window
     FROM jobs_job
     WHERE status = 'running' OR (status = 'queued' AND published_at IS NOT NULL)
     GROUP BY type, concurrency_key
@@ -30,7 +30,7 @@ rule AS MATERIALIZED (
                     %(window_min)s::int,
                     %(window_factor)s::int * (
                         SELECT COALESCE(sum(concurrency), 0) FROM jobs_node
-                        WHERE kind = 'worker' AND %(queue)s::text = ANY (queues)
+                        WHERE kind = 'worker' AND pool = %(pool)s::text AND %(queue)s::text = ANY (queues)
                             AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
                     )
                 ) - (SELECT COALESCE(sum(in_window), 0) FROM active),
@@ -43,14 +43,16 @@ rule AS MATERIALIZED (
 waiting AS (
     (
         SELECT j.type, j.concurrency_key AS key FROM jobs_job AS j, rule
-        WHERE j.queue = %(queue)s::text AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0 AND rule.room > 0
+        WHERE j.queue = %(queue)s::text AND j.pool = %(pool)s::text
+            AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0 AND rule.room > 0
         ORDER BY j.type, j.concurrency_key LIMIT 1
     )
     UNION ALL
     SELECT next.type, next.concurrency_key
     FROM waiting CROSS JOIN LATERAL (
         SELECT j.type, j.concurrency_key FROM jobs_job AS j
-        WHERE j.queue = %(queue)s::text AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0
+        WHERE j.queue = %(queue)s::text AND j.pool = %(pool)s::text
+            AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0
             AND (j.type, j.concurrency_key) > (waiting.type, waiting.key)
         ORDER BY j.type, j.concurrency_key LIMIT 1
     ) AS next
@@ -93,7 +95,7 @@ candidate AS (
         grp.taken_by_key + row_number() OVER (PARTITION BY grp.key ORDER BY job.turn_at, job.id) AS turn
     FROM grp CROSS JOIN share CROSS JOIN LATERAL (
         SELECT j.id, j.turn_at FROM jobs_job AS j
-        WHERE j.queue = %(queue)s::text AND j.type = grp.type AND j.concurrency_key = grp.key
+        WHERE j.queue = %(queue)s::text AND j.pool = %(pool)s::text AND j.type = grp.type AND j.concurrency_key = grp.key
             AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0
             AND j.available_at <= now() AND (j.expires_at IS NULL OR j.fence > 0 OR j.expires_at > now())
         ORDER BY j.turn_at, j.id
@@ -121,6 +123,6 @@ free AS MATERIALIZED (
 published AS (
     UPDATE jobs_job SET published_at = clock_timestamp()
     WHERE jobs_job.id = ANY (ARRAY(SELECT id FROM free))
-    RETURNING jobs_job.id, jobs_job.queue, jobs_job.fence, jobs_job.priority, jobs_job.timeout_sec
+    RETURNING jobs_job.id, jobs_job.queue, jobs_job.pool, jobs_job.fence, jobs_job.priority, jobs_job.timeout_sec
 )
 SELECT published.* FROM published JOIN chosen USING (id) ORDER BY chosen.place

@@ -1,4 +1,5 @@
--- One filler a queue at a time, until the transaction ends. wait false: somebody else is at it, so leave it to them.
+-- One filler a queue at a time (its limit counts over both pools), until the transaction ends. wait false: somebody else
+-- is at it, so leave it to them.
 -- Where any type has a limit, which counts over all queues, also one filler of all at a time; always after the queue's
 -- own lock, so nobody waits in a circle.
 WITH own AS MATERIALIZED (

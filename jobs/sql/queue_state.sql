@@ -1,4 +1,4 @@
--- How busy a queue is, seen from one of its jobs, and what its limits have left: what fill.sql would weigh; with the
+-- How busy a queue is for one pool, seen from one of its jobs, and what its limits have left: what fill.sql would weigh; with the
 -- row of the job's type (nulls where there is none).
 -- Counting what waits stops at %(most)s, so the cost does not grow with the backlog; what is published or runs (active)
 -- is few rows. Served by job_to_publish, job_in_window, job_leased and attempt_by_rate_key. Locks: none.
@@ -8,7 +8,7 @@ WITH job_type AS MATERIALIZED (
     SELECT * FROM jobs_jobtype WHERE name = %(type)s::text
 ),
 active AS MATERIALIZED (
-    SELECT id, queue, type, concurrency_key, status, published_at, started_at FROM jobs_job
+    SELECT id, queue, pool, type, concurrency_key, status, published_at, started_at FROM jobs_job
     WHERE status = 'running' OR (status = 'queued' AND published_at IS NOT NULL)
 ),
 rate AS MATERIALIZED (
@@ -29,7 +29,8 @@ SELECT
     (
         SELECT count(*) FROM (
             SELECT FROM jobs_job
-            WHERE queue = %(queue)s::text AND status = 'queued' AND published_at IS NULL AND waiting_on = 0
+            WHERE queue = %(queue)s::text AND pool = %(pool)s::text
+                AND status = 'queued' AND published_at IS NULL AND waiting_on = 0
                 AND available_at <= now() AND (turn_at, id) < (%(turn_at)s::timestamptz, %(id)s::uuid)
             LIMIT %(most)s::int
         ) AS better
@@ -37,16 +38,20 @@ SELECT
     (
         SELECT count(*) FROM (
             SELECT FROM jobs_job
-            WHERE queue = %(queue)s::text AND type = %(type)s::text AND concurrency_key = %(key)s::text
+            WHERE queue = %(queue)s::text AND pool = %(pool)s::text AND type = %(type)s::text AND concurrency_key = %(key)s::text
                 AND status = 'queued' AND published_at IS NULL AND waiting_on = 0
                 AND available_at <= now() AND (turn_at, id) < (%(turn_at)s::timestamptz, %(id)s::uuid)
             LIMIT %(most)s::int
         ) AS better
     ) + (SELECT count(*) FROM active WHERE concurrency_key = %(key)s::text AND id <> %(id)s::uuid) + 1 AS turn,
     (
-        SELECT count(*) FROM active WHERE queue = %(queue)s::text AND status = 'queued' AND id <> %(id)s::uuid
+        SELECT count(*) FROM active
+        WHERE queue = %(queue)s::text AND pool = %(pool)s::text AND status = 'queued' AND id <> %(id)s::uuid
     ) AS in_window,
-    (SELECT count(*) FROM active WHERE queue = %(queue)s::text AND status = 'running') AS running,
+    (
+        SELECT count(*) FROM active WHERE queue = %(queue)s::text AND pool = %(pool)s::text AND status = 'running'
+    ) AS running,
+    (SELECT count(*) FROM active WHERE queue = %(queue)s::text AND id <> %(id)s::uuid) AS of_queue,
     (SELECT paused FROM jobs_queue WHERE name = %(queue)s::text) IS TRUE AS queue_paused,
     (SELECT max_running FROM jobs_queue WHERE name = %(queue)s::text) AS queue_max_running,
     (SELECT count(*) FROM active WHERE type = %(type)s::text) AS of_type,

@@ -11,4 +11,4 @@ UPDATE jobs_job
 SET waiting_on = waiting_on - 1,
     available_at = CASE WHEN waiting_on = 1 THEN clock_timestamp() ELSE available_at END
 FROM waiting WHERE jobs_job.id = waiting.id AND jobs_job.status = 'queued'
-RETURNING jobs_job.id, jobs_job.queue, jobs_job.waiting_on
+RETURNING jobs_job.id, jobs_job.queue, jobs_job.pool, jobs_job.waiting_on

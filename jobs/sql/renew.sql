@@ -3,10 +3,10 @@
 -- Locks: the named rows, for the statement.
 WITH node AS (
     INSERT INTO jobs_node (
-        id, kind, name, host, pid, pid_created_at, queues, concurrency, version, started_at, seen_at
+        id, kind, name, host, pid, pid_created_at, pool, queues, concurrency, version, started_at, seen_at
     )
     VALUES (
-        %(node)s::uuid, 'worker', %(name)s::text, %(host)s::text, %(pid)s::int, %(pid_created_at)s::float8, %(queues)s::text[], %(concurrency)s::int, %(version)s::text,
+        %(node)s::uuid, 'worker', %(name)s::text, %(host)s::text, %(pid)s::int, %(pid_created_at)s::float8, %(pool)s::text, %(queues)s::text[], %(concurrency)s::int, %(version)s::text,
         now(), now()
     )
     ON CONFLICT (id) DO UPDATE SET seen_at = now()
@@ -22,6 +22,6 @@ SELECT
     ARRAY(SELECT id::text FROM renewed) AS renewed,
     (
         SELECT count(*) FROM jobs_job
-        WHERE queue = ANY (%(queues)s::text[]) AND status = 'queued'
+        WHERE queue = ANY (%(queues)s::text[]) AND pool = %(pool)s::text AND status = 'queued'
             AND published_at < now() - make_interval(secs => %(stuck_after_sec)s::float8)
     ) AS stuck

@@ -56,7 +56,7 @@ closed AS (
     WHERE jobs_jobgroup.id = grp.id AND NOT grp.has_open AND (NOT grp.is_awaited OR EXISTS (SELECT FROM ended))
 )
 SELECT
-    grp.parent_id, ended.status, ended.queue, ended.group_id, COALESCE(ended.has_dependants, false) AS has_dependants,
+    grp.parent_id, ended.status, ended.queue, ended.pool, ended.group_id, COALESCE(ended.has_dependants, false) AS has_dependants,
     ended.finished_at IS NOT NULL AND ended.callback_url IS NOT NULL AS calls_back,
     grp.has_open AND (NOT grp.is_awaited OR ended.status IS NOT DISTINCT FROM 'failed') AS has_orphans
 FROM grp LEFT JOIN ended ON true

@@ -1,5 +1,5 @@
 -- Published jobs that have waited a while for a claim (job_in_window): in Redis still, or lost by it.
-SELECT id, queue, fence, priority, timeout_sec FROM jobs_job
+SELECT id, queue, pool, fence, priority, timeout_sec FROM jobs_job
 WHERE status = 'queued' AND published_at < now() - make_interval(secs => %(lost_after_sec)s::float8)
 ORDER BY turn_at, id
 LIMIT %(limit)s::int

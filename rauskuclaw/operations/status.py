@@ -29,9 +29,11 @@ SERVERS = ("database", "redis")
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue that has open jobs or a worker. oldest_sec: age of the oldest queued job; None: nothing is queued."""
+    """A queue and pool that have open jobs or a worker. oldest_sec: age of the oldest queued job, None without one."""
 
     queue: str
+    pool: str
+    """Each pool has workers of its own."""
     queued: int
     published: int
     """Of the queued ones, those handed to the workers and not yet taken."""
@@ -40,7 +42,7 @@ class Queue:
     running: int
     oldest_sec: float | None
     workers: int
-    """Live workers that consume it."""
+    """Live workers of the pool that consume it."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def node_json(node: Node, now: datetime) -> dict[str, Any]:
         "kind": node.kind,
         "alive": is_alive(node, now),
         "seen_sec_ago": round(max(0.0, (now - node.seen_at).total_seconds()), 1),
+        "pool": node.pool if node.kind == Node.Kind.WORKER else None,
         "queues": node.queues,
         "concurrency": node.concurrency,
         "version": node.version,
@@ -105,14 +108,15 @@ def node_json(node: Node, now: datetime) -> dict[str, Any]:
 
 
 def queues(nodes: list[Node]) -> list[Queue]:
-    """The queues by name. One statement, over the open jobs only (served by job_by_status)."""
+    """The queues by name and pool. One statement, over the open jobs only (served by job_by_status)."""
     now = timezone.now()
-    served = [queue for node in nodes if node.kind == Node.Kind.WORKER and is_alive(node, now) for queue in node.queues]
+    workers = [node for node in nodes if node.kind == Node.Kind.WORKER and is_alive(node, now)]
+    served = [(queue, node.pool) for node in workers for queue in node.queues]
     is_queued = Q(status=Status.QUEUED)
     found = (
         Job.objects.filter(status__in=[Status.QUEUED, Status.RUNNING])
         .order_by()
-        .values("queue")
+        .values("queue", "pool")
         .annotate(
             queued=Count("pk", filter=is_queued),
             published=Count("pk", filter=Q(published_at__isnull=False)),
@@ -121,13 +125,13 @@ def queues(nodes: list[Node]) -> list[Queue]:
             oldest=Min("created_at", filter=is_queued),
         )
     )
-    counted: dict[str, Queue] = {}
+    counted: dict[tuple[str, str], Queue] = {}
     for row in found:
-        name, oldest = row["queue"], row["oldest"]
+        key, oldest = (row["queue"], row["pool"]), row["oldest"]
         numbers = {column: row[column] for column in ("queued", "published", "delayed", "running")}
         age = None if oldest is None else round(max(0.0, (now - oldest).total_seconds()), 1)
-        counted[name] = Queue(name, **numbers, oldest_sec=age, workers=served.count(name))
-    idle = {name: Queue(name, 0, 0, 0, 0, None, served.count(name)) for name in served}
+        counted[key] = Queue(*key, **numbers, oldest_sec=age, workers=served.count(key))
+    idle = {key: Queue(*key, 0, 0, 0, 0, None, served.count(key)) for key in served}
     return [queue for _, queue in sorted({**idle, **counted}.items())]
 
 
@@ -196,7 +200,7 @@ def _node_table(nodes: list[Node], paint: Paint) -> str:
         (
             Cell("alive", "green") if is_alive(node, now) else Cell("silent", "red"),
             node.name,
-            node.kind,
+            "I/O worker" if node.pool == "io" else node.kind,
             ", ".join(node.queues),
             Cell(str(node.concurrency or ""), right=True),
             node.version,
@@ -213,5 +217,7 @@ def _queue_table(found: list[dict[str, Any]], paint: Paint) -> str:
         lonely = it["queued"] and not it["workers"]
         numbers = [Cell(f"{it[name]:,}", right=True) for name in ("queued", "published", "delayed", "running")]
         oldest = Cell("" if it["oldest_sec"] is None else span(it["oldest_sec"]), right=True)
-        rows.append((it["queue"], *numbers, oldest, Cell(str(it["workers"]), "red" if lonely else "", right=True)))
-    return table(("queue", "queued", "published", "delayed", "running", "oldest", "workers"), rows, paint)
+        rows.append(
+            (it["queue"], it["pool"], *numbers, oldest, Cell(str(it["workers"]), "red" if lonely else "", right=True))
+        )
+    return table(("queue", "pool", "queued", "published", "delayed", "running", "oldest", "workers"), rows, paint)

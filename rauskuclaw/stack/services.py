@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from rauskuclaw.config import ROOT, Config
 from rauskuclaw.stack.child import Service
-from rauskuclaw.wire import SYSTEM_QUEUE, job_queue
+from rauskuclaw.wire import POOLS, SYSTEM_QUEUE, job_queue
 
 STAGE_WORKERS = 2
 STAGE_WEB = 3
@@ -36,14 +36,18 @@ def bootstrap(env: Mapping[str, str]) -> Service:
 
 
 def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
-    """Web, job worker, system worker and beat, in the order of starting. env: theirs, complete."""
+    """Web, job worker, I/O worker, system worker and beat, in the order of starting. env: theirs, complete."""
     # Django's checks are for the one who changes the code (`make check`); in each worker they take 0.1 s and the admin.
     env = {**env, "CELERY_SKIP_CHECKS": "1"}
-    queues = ",".join(job_queue(queue) for queue in config.worker_queue_allowlist)
+    queues, io_queues = (",".join(job_queue(queue, pool) for queue in config.worker_queue_allowlist) for pool in POOLS)
     celery = (sys.executable, "-m", "celery", "--quiet", "-A", "rauskuclaw")
     worker = (
         *celery, "worker", "--pool", "prefork", "--concurrency", str(config.worker_concurrency), "-Q", queues,
         "-n", "jobs@%h", *_QUIET, *_ALONE,
+    )  # fmt: skip
+    io = (
+        *celery, "worker", "--pool", "threads", "--concurrency", str(config.io_concurrency), "-Q", io_queues,
+        "-n", "io@%h", *_QUIET, *_ALONE,
     )  # fmt: skip
     system = (
         *celery, "worker", "--pool", "threads", "--concurrency", str(_SYSTEM_THREADS), "-Q", SYSTEM_QUEUE,
@@ -58,11 +62,20 @@ def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
         "--timeout-graceful-shutdown", str(_WEB_GRACE_SECONDS),
     )  # fmt: skip
     beat = (*celery, "beat", "--pidfile=", *_QUIET)
-    return [
+    services = [
         # Celery's warm shutdown on SIGTERM is the drain: no new job, the running ones may end.
         Service(
             name="worker",
             argv=worker,
+            env=env,
+            cwd=ROOT,
+            stage=STAGE_WORKERS,
+            stop_seconds=config.drain_sec + 1.0,
+            shows=_shows(_CELERY_ROUTINE),
+        ),
+        Service(
+            name="io",
+            argv=io,
             env=env,
             cwd=ROOT,
             stage=STAGE_WORKERS,
@@ -82,6 +95,7 @@ def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
             shows=_shows(_WEB_ROUTINE),
         ),
     ]
+    return [service for service in services if service.name != "io" or config.io_concurrency]
 
 
 def _shows(routine: tuple[str, ...]) -> Callable[[str], bool]:

@@ -51,7 +51,7 @@ def bad(client: Client) -> dict[str, str]:
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "NOT_READY"
     checks = response.json()["error"]["details"]["checks"]
-    assert list(checks) == ["database", "migrations", "redis", "worker", "beat"]
+    assert list(checks) == ["database", "migrations", "redis", "worker", "io", "beat"]
     return {name: check["detail"] for name, check in checks.items() if not check["ok"]}
 
 
@@ -100,6 +100,18 @@ def test_a_process_that_took_over_its_number_does_not_stand_in_for_it(client: Cl
     assert bad(client) == {kind: "none alive: `make up` runs one"}
 
 
+@pytest.mark.usefixtures("live_nodes")
+def test_an_io_worker_is_needed_once_a_job_type_does(client: Client, make_type: Callable[..., Any]) -> None:
+    make_type("data.fetch", handler="builtin:data.fetch", enabled=False)
+    assert client.get("/ready").json()["checks"]["io"]["detail"] == "none alive, and no enabled job type needs one"
+
+    make_type("data.fetch", handler="builtin:data.fetch", enabled=True)
+    assert bad(client) == {"io": "none alive: `make up` runs one"}
+
+    Node.objects.create(kind="worker", pool="io", name="io", host="h", pid=1, pid_created_at=1.0, version="0")
+    assert client.get("/ready").status_code == 200
+
+
 @pytest.mark.usefixtures("live_nodes", "broken_redis")
 def test_redis_away_is_named(client: Client) -> None:
     assert list(bad(client)) == ["redis"]
@@ -109,7 +121,7 @@ def test_redis_away_is_named(client: Client) -> None:
 def test_a_lost_database_is_named_without_its_address(client: Client) -> None:
     told = bad(client)
 
-    assert list(told) == ["database", "migrations", "worker", "beat"]
+    assert list(told) == ["database", "migrations", "worker", "io", "beat"]
     assert "10.0.0.7" not in str(told)
 
 

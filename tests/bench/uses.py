@@ -50,7 +50,7 @@ class Uses:
             "claim": self._claim,
             "append a log line": lambda: lifecycle.append_logs(self._logged.id, [("info", "a line", None)]),
             "succeed": self._succeed,
-            "refill a window": lambda: dispatch.fill(QUEUE),
+            "refill a window": lambda: dispatch.fill(QUEUE, "process"),
             "reconcile": reconciler.reconcile,
             "get a job": lambda: queries.visible_job(str(ended.id), principal=ADMIN),
             "log": lambda: queries.log_tail(ended, tail=200),

@@ -24,8 +24,9 @@ from tests.running import API_KEY, RunningStack, wait_until
 WEBS = ("web-1", "web-2")
 WORKERS = ("worker-1", "worker-2", "worker-3")
 BEATS = ("beat-1", "beat-2")
+IOS = ("io-1", "io-2")
 SYSTEMS = ("system-1", "system-2")
-ODD_CLOCK = ("web-2", "worker-3", "system-2", "beat-2")
+ODD_CLOCK = ("web-2", "worker-3", "io-2", "system-2", "beat-2")
 """The second machine, as it were: these read the wall clock through libfaketime."""
 
 LEASE_SEC = 5
@@ -39,7 +40,7 @@ def plan(config: Config, env: Mapping[str, str]) -> tuple[Service, list[Service]
     second_port = int(Path(os.environ["CHAOS_SECOND_PORT"]).read_text("ascii"))
     ports = dict(zip(WEBS, (config.port, second_port), strict=True))
     services = []
-    for name in (*WORKERS, *SYSTEMS, *BEATS, *WEBS):
+    for name in (*WORKERS, *IOS, *SYSTEMS, *BEATS, *WEBS):
         kind = name.partition("-")[0]
         own = config.model_copy(update={"port": ports.get(name, config.port)})
         own_env = {**env, "WORKER_ID": name, **(_odd_clock(config.var_dir) if name in ODD_CLOCK else {})}

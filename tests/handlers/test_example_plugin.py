@@ -10,8 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jobs.handlers import registry
 from rauskuclaw.config import ROOT
+from tests.net.servers import serving
 
 EXAMPLE = Path(__file__).parent / "example_plugin"
 DOCUMENT = (ROOT / "docs" / "handlers.md").read_text("utf-8")
@@ -47,6 +50,21 @@ results = [
 print(json.dumps([[child.type for child in made], run("word-count:total", given, results)]))
 """
 
+USES_THE_ASYNC_ONE = """
+import anyio, django, json, os, pathlib
+django.setup()
+from jobs.handlers import registry
+from rauskuclaw import netguard
+from tests.handlers.conftest import Context
+handler = registry.get("word-count:page")
+connect, port = anyio.connect_tcp, int(os.environ["SERVER_PORT"])
+# A public address, as the guard demands, behind which is the test's server.
+netguard.system_resolver = lambda host: ["93.184.215.14"]
+anyio.connect_tcp = lambda **_to: connect("127.0.0.1", port)
+context = Context(input=handler.Input(url="http://pages.test/"), workspace=pathlib.Path(), cookie="")
+print(json.dumps([handler.run(context).model_dump(), registry.pool_of(handler.id)]))
+"""
+
 
 def install(package: Path, target: Path, cache: Path) -> None:
     """Build and install a package as a user does: with uv where it is, else with pip."""
@@ -72,7 +90,7 @@ def test_the_example_is_built_installed_found_and_run(tmp_path: Path) -> None:
     result, logs, installed = json.loads(done.stdout)
     assert result == {"words": 4, "longest": "nobody"}
     assert logs == [["Counting words", "info", {"characters": 22}]]
-    assert installed == len(registry.installed()) + 2
+    assert installed == len(registry.installed()) + 3
 
 
 def test_the_example_that_makes_jobs_adds_up_what_they_came_to(tmp_path: Path) -> None:
@@ -82,6 +100,18 @@ def test_the_example_that_makes_jobs_adds_up_what_they_came_to(tmp_path: Path) -
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [["text.count", "text.count"], {"words": 4, "longest": "nobody"}]
+
+
+def test_the_async_example_is_found_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = shutil.copytree(EXAMPLE, tmp_path / "word-count")
+    install(package, tmp_path / "site", tmp_path / "cache")
+
+    with serving(lambda exchange: exchange.answer(200, b"jobs that wait")) as server:
+        monkeypatch.setenv("SERVER_PORT", str(server.port))
+        done = in_a_new_process(USES_THE_ASYNC_ONE, target=tmp_path / "site", var_dir=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [{"words": 3}, "io"]
 
 
 def test_a_package_that_cannot_be_imported_is_logged_and_left_out(tmp_path: Path) -> None:
@@ -99,7 +129,7 @@ def test_a_package_that_cannot_be_imported_is_logged_and_left_out(tmp_path: Path
 def test_the_document_shows_the_files_that_this_test_runs() -> None:
     blocks = re.findall(r"```(?:python|toml)\n(.*?)```", DOCUMENT, re.DOTALL)
 
-    files = ["word_count/__init__.py", "pyproject.toml", "word_count/total.py"]
+    files = ["word_count/__init__.py", "pyproject.toml", "word_count/pages.py", "word_count/total.py"]
     texts = [(EXAMPLE / name).read_text("utf-8") for name in files]
     assert blocks == texts
     assert max(len(text.splitlines()) for text in texts) <= 30

@@ -94,7 +94,7 @@ def test_an_urgent_job_overtakes_all_but_the_window(make_job: Make, published: M
 
     for job in Job.objects.exclude(published_at=None)[:1]:
         lifecycle.cancel(job.id, by="test")
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
 
     assert job_ids(published())[0] == str(urgent.id)
 
@@ -114,7 +114,7 @@ def test_jobs_that_are_not_due_or_wait_for_others_are_not_published(make_job: Ma
     make_job(input={"depends_on": [str(first.id)]})
     Job.objects.filter(pk=first.pk).update(published_at=None, available_at=timezone.now() + timedelta(hours=1))
 
-    assert dispatch.fill("default") == 0
+    assert dispatch.fill("default", "process") == 0
 
 
 def test_two_fillers_at_once_do_not_overfill(make_job: Make, published: Messages) -> None:
@@ -127,7 +127,7 @@ def test_two_fillers_at_once_do_not_overfill(make_job: Make, published: Messages
     def fill() -> None:
         from django.db import connection
 
-        dispatch.fill("default")
+        dispatch.fill("default", "process")
         connection.close()
 
     run_together([fill] * 6)
@@ -200,7 +200,7 @@ def test_fill_and_claim_use_their_indexes_in_a_table_of_finished_jobs(make_type:
         cursor.execute("ANALYZE jobs_job")
         plans = ""
         for name, params in {
-            "fill": {"queue": "default", "ageing_sec": 600.0, **dispatch.window_params()},
+            "fill": {"queue": "default", "pool": "io", "ageing_sec": 600.0, **dispatch.window_params()},
             "expire": {"limit": 10, "error": "{}"},
             "queues_with_backlog": {},
             "expired_leases": {"lease_sec": 15, "limit": 10},

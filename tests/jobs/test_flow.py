@@ -68,11 +68,11 @@ def test_a_limit_counts_what_is_published_and_what_runs(make_type: MakeType, rul
     assert active() == most
 
     claims = [run_one(job) for job in published()]
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
     assert active() == (most if rule else 16)
 
     end(claims[0])
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
     assert active() == (most if rule else 15)
 
 
@@ -86,7 +86,7 @@ def test_a_limit_of_a_type_holds_over_queues_and_fillers_at_once(make_type: Make
 
     def fill(n: int) -> None:
         try:
-            dispatch.fill(f"q{n % 4}")
+            dispatch.fill(f"q{n % 4}", "process")
         finally:
             connection.close()
 
@@ -164,7 +164,7 @@ def test_one_tenants_jobs_do_not_delay_anothers_first(make_type: MakeType) -> No
     for held in claims[:3]:
         end(held)
 
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
 
     assert small[0].id in [job.id for job in published()]
 
@@ -176,7 +176,7 @@ def test_turns_go_round_between_keys(make_type: MakeType) -> None:
         make(key, count=10)
     Queue.objects.update(paused=False)
 
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
 
     order = [json_key(message) for message in range(8)]
     assert sorted(order[:4]) == list("abcd")
@@ -199,7 +199,7 @@ def test_age_counts_as_priority_so_nothing_is_starved(make_type: MakeType) -> No
     urgent = make(priority=10, count=8)
     Queue.objects.update(paused=False)
 
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
 
     assert old.id in [job.id for job in published()]
     assert len({job.id for job in published()} & {job.id for job in urgent}) == 7
@@ -212,12 +212,12 @@ def test_a_rate_limit_lets_n_begin_in_any_period(make_type: MakeType) -> None:
 
     for job in published():
         end(run_one(job))
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
     assert active() == 0
 
     two_minutes_ago = timezone.now() - timedelta(minutes=2)
     Job.objects.filter(status="succeeded").first().attempt_rows.update(started_at=two_minutes_ago)  # type: ignore[union-attr]
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
     assert active() == 1
 
 
@@ -228,7 +228,7 @@ def test_a_rate_limit_may_be_each_keys_own(make_type: MakeType) -> None:
     for job in published():
         end(run_one(job))
 
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
 
     assert active() == 0
     assert Job.objects.filter(status="succeeded", concurrency_key="a").count() == 2
@@ -244,7 +244,7 @@ def test_the_newest_of_a_key_cancels_the_one_that_runs(make_type: MakeType) -> N
 
     first.refresh_from_db()
     assert (first.status, error_of(first)["code"]) == ("cancelled", "REPLACED")
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
     assert [job.id for job in published()] == [second.id]
 
 
@@ -300,7 +300,7 @@ def test_replace_runs_the_last_once_the_window_has_passed(make_type: MakeType) -
     assert 55 < (jobs[-1].available_at - timezone.now()).total_seconds() <= 60
 
     Job.objects.filter(status="queued").update(available_at=timezone.now())
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
     assert [job.id for job in published()] == [jobs[-1].id]
 
 

@@ -67,6 +67,19 @@ def test_a_queue_without_worker_is_the_heaviest_reason(explain: Explain, make_jo
     assert "WORKER_QUEUE_ALLOWLIST" in found["first"]["remedy"]
 
 
+def test_a_job_that_waits_for_the_network_needs_an_io_worker(
+    explain: Explain, make_job: Make, make_worker: Callable[..., Node], make_type: Callable[..., Any]
+) -> None:
+    make_type("data.fetch", handler="builtin:data.fetch")
+    job = make_job("data.fetch", input={"url": "https://example.com/"})
+    make_worker()
+
+    assert explain(job.id)["summary"] == "No live worker of the io pool consumes the queue 'default'."
+
+    make_worker(pool="io", concurrency=200)
+    assert explain(job.id)["codes"] == ["PUBLISHED_WAITING_FOR_SLOT"]
+
+
 @pytest.mark.parametrize("worker", [{"queues": ("cpu",)}, {"queues": ("gpu",), "silent_sec": 16}])
 def test_workers_of_other_queues_and_silent_ones_do_not_count(
     explain: Explain, make_job: Make, make_worker: Callable[..., Node], worker: dict[str, Any]

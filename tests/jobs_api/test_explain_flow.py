@@ -163,7 +163,7 @@ def test_explain_and_the_filler_agree(explain: Explain, make_job: Make, make_typ
     """What explain calls held is not published, whatever the limits; what is not held, is."""
     make_type(max_running=6, max_running_per_key=2, rate_limit=5)
     jobs = [make_job(**of_key("abc"[n % 3])) for n in range(12)]
-    dispatch.fill("default")
+    dispatch.fill("default", "process")
 
     held = {"JOB_TYPE_LIMIT", "KEY_LIMIT", "RATE_LIMIT"}
     told = {job.id for job in jobs if held & {*codes(explain(job))}}
@@ -223,7 +223,15 @@ def test_the_state_of_a_queue_never_scans_the_table(make_job: Make) -> None:
         cursor.execute("ANALYZE jobs_job")
         cursor.execute(
             "EXPLAIN " + statement("queue_state"),
-            {"id": uuid.uuid4(), "queue": "default", "type": TYPE, "key": "k", "turn_at": timezone.now(), "most": 9},
+            {
+                "id": uuid.uuid4(),
+                "queue": "default",
+                "pool": "process",
+                "type": TYPE,
+                "key": "k",
+                "turn_at": timezone.now(),
+                "most": 9,
+            },
         )
         plan = "\n".join(row[0] for row in cursor.fetchall())
 

@@ -310,6 +310,18 @@ def test_a_queue_that_nobody_consumes_is_a_failure(live_stack: Node, make_job: M
     assert "WORKER_QUEUE_ALLOWLIST holds gpu" in found.fix
 
 
+def test_jobs_that_only_an_io_worker_takes_are_a_failure_without_one(
+    live_stack: Node, make_job: MakeJob, make_type: Callable[..., Any]
+) -> None:
+    make_type("data.fetch", handler="builtin:data.fetch")
+    make_job("data.fetch", input={"url": "https://example.com/"})
+
+    (found,) = bad(stack.consumers)
+
+    assert (found.check, found.level) == ("queue.default.io", Level.FAIL)
+    assert "I/O worker" in found.message
+
+
 def test_a_job_that_waits_long_beside_a_worker_is_told(live_stack: Node, make_job: MakeJob) -> None:
     job = make_job()
     Job.objects.filter(pk=job.pk).update(available_at=timezone.now() - timedelta(minutes=5))

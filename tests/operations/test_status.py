@@ -34,9 +34,9 @@ def test_queues_are_counted(manage: Manage, live_stack: Node, make_job: MakeJob,
 
     oldest = queues["gpu"].pop("oldest_sec")
     assert oldest >= 2 * 86_400
-    assert queues["gpu"] == {"queued": 2, "published": 1, "delayed": 1, "running": 0, "workers": 0}
+    assert queues["gpu"] == {"pool": "process", "queued": 2, "published": 1, "delayed": 1, "running": 0, "workers": 0}
     assert queues["default"] == {
-        "queued": 0, "published": 0, "delayed": 0, "running": 1, "workers": 1, "oldest_sec": None,
+        "pool": "process", "queued": 0, "published": 0, "delayed": 0, "running": 1, "workers": 1, "oldest_sec": None,
     }  # fmt: skip
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from jobs.handlers.base import Child, Handler, JobContext, Needs, Retry
+from jobs.handlers.base import AsyncHandler, AsyncJobContext, Child, Handler, JobContext, Needs, Retry
 from tests.bench.marks import mark
 
 
@@ -218,6 +219,52 @@ class Fan(Handler[FanInput, FanOutput]):
             shares = [given.model_copy(update={"children": 0, "number": n}) for n in range(given.children)]
             ctx.spawn([Child(type="test.fan", input=share, name=str(share.number), max_attempts=5) for share in shares])
         return FanOutput(total=sum(child.result["total"] for child in ctx.children))
+
+
+class AsyncLedger(AsyncHandler[LedgerInput, Empty]):
+    """`Ledger` for an I/O worker."""
+
+    id = "test:async-ledger"
+    Input = LedgerInput
+    Output = Empty
+    needs = Needs(files=True)
+
+    async def arun(self, ctx: AsyncJobContext[LedgerInput]) -> Empty:
+        """Append two lines, with sleep between."""
+        _append(ctx.input.path, f"{ctx.job_id} {ctx.attempt} start")
+        ctx.log("working")
+        await asyncio.sleep(ctx.input.sleep_sec)
+        _append(ctx.input.path, f"{ctx.job_id} {ctx.attempt} end")
+        return Empty()
+
+
+class Deaf(AsyncHandler[Empty, Empty]):
+    """Ignores every cancel."""
+
+    id = "test:deaf"
+    Input = Empty
+    Output = Empty
+
+    async def arun(self, ctx: AsyncJobContext[Empty]) -> Empty:
+        """Sleep for ever."""
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                ctx.log("ignoring it")
+
+
+class Blocking(AsyncHandler[Empty, Empty]):
+    """Blocks the event loop, as no handler may."""
+
+    id = "test:blocking"
+    Input = Empty
+    Output = Empty
+
+    async def arun(self, ctx: AsyncJobContext[Empty]) -> Empty:
+        """Sleep for an hour, and with it everybody else."""
+        time.sleep(3600)
+        return Empty()
 
 
 def _append(path: str, line: str) -> None:

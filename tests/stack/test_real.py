@@ -92,9 +92,9 @@ def test_servers_of_ones_own_replace_the_embedded_ones(start: Callable[..., Stac
     assert not (var_dir / "postgres").exists()
     assert not (var_dir / "redis").exists()
     with psycopg.connect(own["DATABASE_URL"]) as connection:
-        assert connection.execute("SELECT queues FROM jobs_node WHERE kind = 'worker'").fetchall() == [
-            (["default", "gpu"],)
-        ]
+        assert connection.execute(
+            "SELECT pool, queues FROM jobs_node WHERE kind = 'worker' ORDER BY pool"
+        ).fetchall() == [("io", ["default", "gpu"]), ("process", ["default", "gpu"])]
     assert ask(stack, "/v1/ping", **{"x-api-key": key})[0] == 200
     assert stack.stop() == 0
 

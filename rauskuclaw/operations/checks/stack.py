@@ -14,7 +14,7 @@ from jobs.nodes import is_alive
 from rauskuclaw import __version__
 from rauskuclaw.config import load
 from rauskuclaw.operations.findings import Findings, fail, ok, warn
-from rauskuclaw.operations.status import queues
+from rauskuclaw.operations.status import Queue, queues
 from rauskuclaw.operations.text import count, span
 
 SLOW_SEC = 60.0
@@ -58,24 +58,36 @@ def consumers() -> Findings:
     found = queues(list(Node.objects.all()))
     lonely = [queue for queue in found if queue.queued and not queue.workers]
     for queue in lonely:
+        worker, setting = _WORKERS[queue.pool]
         yield fail(
-            f"queue.{queue.queue}",
-            f"{count(queue.queued, 'job')} on the queue {queue.queue}, which no live worker consumes",
-            f"Start a worker whose WORKER_QUEUE_ALLOWLIST holds {queue.queue}, or cancel the jobs.",
+            _name(queue),
+            f"{count(queue.queued, 'job')} on the queue {queue.queue}, which no live {worker} consumes",
+            f"Start one ({worker}) whose WORKER_QUEUE_ALLOWLIST holds {queue.queue}, or cancel the jobs.",
         )
     for queue in found:
-        if queue.workers and (waited := _longest_wait(queue.queue, timezone.now())) > SLOW_SEC:
+        if queue.workers and (waited := _longest_wait(queue, timezone.now())) > SLOW_SEC:
+            worker, setting = _WORKERS[queue.pool]
             yield warn(
-                f"queue.{queue.queue}",
+                _name(queue),
                 f"A due job has waited {span(waited)}; {count(queue.queued, 'job')} queued, {queue.running} running",
-                "Start more workers, or raise WORKER_CONCURRENCY. If nothing runs, restart the worker.",
+                f"Start more of them ({worker}), or raise {setting}. If nothing runs, restart the worker.",
             )
     if found and not lonely:
         yield ok("queues", f"{count(len(found), 'queue')}, each with a live worker")
 
 
-def _longest_wait(queue: str, now: datetime) -> float:
-    due = Job.objects.filter(queue=queue, status=Status.QUEUED, waiting_on=0, available_at__lte=now)
+_WORKERS = {"process": ("worker", "WORKER_CONCURRENCY"), "io": ("I/O worker", "IO_CONCURRENCY")}
+"""Of each pool: what consumes its queues, and the setting that says how many jobs at once."""
+
+
+def _name(queue: Queue) -> str:
+    return f"queue.{queue.queue}" if queue.pool == "process" else f"queue.{queue.queue}.{queue.pool}"
+
+
+def _longest_wait(queue: Queue, now: datetime) -> float:
+    due = Job.objects.filter(
+        queue=queue.queue, pool=queue.pool, status=Status.QUEUED, waiting_on=0, available_at__lte=now
+    )
     oldest = due.order_by("available_at").values_list("available_at", flat=True).first()
     return 0.0 if oldest is None else (now - oldest).total_seconds()
 
