@@ -7,6 +7,7 @@ repeating is safe: with an Idempotency-Key, for a cancel, for a GET. Otherwise i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from typing import Any
 
@@ -107,7 +108,7 @@ class Workload:
     async def _submit(self, job: PlannedJob, body: dict[str, Any]) -> str | None:
         give_up_at = self._history.now() + PATIENCE_SEC
         headers = {"Idempotency-Key": job.key} if job.key else {}
-        while True:
+        for tries in itertools.count():
             began = self._history.now()
             answer = await self._ask("POST", "/v1/jobs", json=body, headers=headers)
             code = answer.status_code if answer is not None else None
@@ -115,8 +116,13 @@ class Workload:
             self._history.add("submit", began=began, plan=job.number, key=job.key, job=job_id, code=code)
             unknown = code is None or code >= 500
             if not unknown or job.key is None or self._history.now() > give_up_at:
-                return job_id
-            await asyncio.sleep(self._dice.uniform(0.1, 1.0))
+                break
+            await self._wait(tries)
+        return job_id
+
+    async def _wait(self, tries: int) -> None:
+        """Longer each time: clients that only repeat would keep a web that has just come back from coming back."""
+        await asyncio.sleep(self._dice.uniform(0.1, min(8.0, 0.5 * 2**tries)))
 
     async def _cancel(self, job_id: str, by: str) -> bool:
         return await self._see("POST", f"/v1/jobs/{job_id}/cancel", job_id, by)
@@ -140,8 +146,10 @@ class Workload:
 
     async def _patiently(self, ask: Any, job_id: str, by: str) -> None:
         give_up_at = self._history.now() + PATIENCE_SEC
-        while not await ask(job_id, by) and self._history.now() < give_up_at:
-            await asyncio.sleep(self._dice.uniform(0.1, 1.0))
+        for tries in itertools.count():
+            if await ask(job_id, by) or self._history.now() > give_up_at:
+                return
+            await self._wait(tries)
 
     async def _look_around(self) -> None:
         asking: set[asyncio.Task[bool]] = set()
