@@ -170,8 +170,7 @@ def settle(job: Job, flow: Flow, job_type: JobType) -> Job:
     """After the job was made: cancel those it replaces, or itself. The job, as it is then."""
     if flow.unique is not None and flow.unique.policy == "replace":
         replaced = _of_unique_key(flow.unique, job.type).filter(status=Status.QUEUED, fence=0).exclude(pk=job.pk)
-        for other in replaced.values_list("pk", flat=True):
-            lifecycle.cancel(other, by=f"job {job.id}", reason=errors.REPLACED)
+        _replace(replaced, by=job)
     if not job.concurrency_key or job_type.on_limit == OnLimit.WAIT or job_type.max_running_per_key is None:
         return job
     others = list(
@@ -185,9 +184,14 @@ def settle(job: Job, flow: Flow, job_type: JobType) -> Job:
     surplus = len(others) + 1 - job_type.max_running_per_key
     if surplus > 0 and job_type.on_limit == OnLimit.DROP_NEW:
         return lifecycle.cancel(job.id, by="the limit of its key", reason=errors.DROPPED)
-    for other in others[: max(0, surplus)]:
-        lifecycle.cancel(other, by=f"job {job.id}", reason=errors.REPLACED)
+    _replace(Job.objects.filter(pk__in=others[: max(0, surplus)], status__in=Status.open()), by=job)
     return job
+
+
+def _replace(jobs: QuerySet[Job], *, by: Job) -> None:
+    """Cancel those that are still as the query says once their rows are locked: any may begin or end at this moment."""
+    for other in jobs.order_by("created_at", "pk").select_for_update().values_list("pk", flat=True):
+        lifecycle.cancel(other, by=f"job {by.id}", reason=errors.REPLACED)
 
 
 def _of_unique_key(unique: Unique, type_: str) -> QuerySet[Job]:

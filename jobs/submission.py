@@ -8,10 +8,13 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Now
 
 from access.principals import Principal
 from jobs import dispatch, flow, lifecycle, live, sql
@@ -162,12 +165,24 @@ def _make(
     job_type, unique = types[new.type], new.flow.unique
     keys = [(new.type, new.flow.concurrency_key)] + ([(new.type, f"unique/{unique.key}")] if unique else [])
     with flow.alone(keys):
+        if digest is not None and IdempotencyKey.objects.filter(digest=digest, expires_at__gt=Now()).exists():
+            return None
         if unique is not None and (kept := flow.kept(unique, new.type)) is not None:
             if principal is not None:
                 principal.require_queue(kept.queue)
-            return Submitted(kept, idempotent=True)
+            # The request sent again gets the same answer, also when the window is over.
+            return Submitted(kept, idempotent=True) if digest is None or _remember(digest, new, kept) else None
         created = create([new], types, created_by=created_by, principal=principal, digest=digest)
         return Submitted(flow.settle(created[0], new.flow, job_type), idempotent=False) if created else None
+
+
+def _remember(digest: str, new: NewJob, job: Job) -> bool:
+    """Let an Idempotency-Key stand for a job that another request made. False if somebody else has just used it."""
+    IdempotencyKey.objects.filter(digest=digest, expires_at__lte=Now()).delete()
+    expires_at = Now() + Value(timedelta(seconds=load().idempotency_ttl_sec))
+    used = IdempotencyKey(digest=digest, fingerprint=fingerprint(new), job=job, expires_at=expires_at)
+    IdempotencyKey.objects.bulk_create([used], ignore_conflicts=True)
+    return IdempotencyKey.objects.filter(digest=digest, job=job, fingerprint=used.fingerprint).exists()
 
 
 def looks_at_others(new: NewJob, types: Mapping[str, JobType]) -> bool:

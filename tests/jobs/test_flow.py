@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs import dispatch, lifecycle
@@ -17,7 +18,9 @@ from jobs.lifecycle import claim
 from jobs.models import Job, JobType, Queue, Status
 from jobs.reconciler import reconcile
 from jobs.submission import NewJob, Submitted, submit, submit_batch
+from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
+from tests.running import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wire")]
 
@@ -248,6 +251,37 @@ def test_the_newest_of_a_key_cancels_the_one_that_runs(make_type: MakeType) -> N
     assert [job.id for job in published()] == [second.id]
 
 
+def test_what_ends_while_it_is_to_be_replaced_stays_as_it_ended(make_type: MakeType) -> None:
+    make_type(max_running_per_key=1, on_limit="cancel_running")
+    (first,) = make("x")
+    held = run_one(first)
+    locked = threading.Event()
+
+    def finish() -> None:
+        try:
+            with transaction.atomic():
+                end(held)
+                locked.set()
+                wait_until(waits_for_a_row, what="the new job to wait for the row")
+        finally:
+            connection.close()
+
+    def waits_for_a_row() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return bool(cursor.fetchone()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        finishing = pool.submit(finish)
+        assert locked.wait(10)
+        (second,) = make("x")
+        finishing.result()
+
+    assert [Job.objects.get(pk=job.pk).status for job in (first, second)] == ["succeeded", "queued"]
+
+
 def test_the_newest_of_a_key_may_be_dropped(make_type: MakeType) -> None:
     make_type(max_running_per_key=2, on_limit="drop_new")
     first, second, third = (make("x")[0] for _ in range(3))
@@ -289,6 +323,21 @@ def test_keep_answers_with_the_first(make_type: MakeType) -> None:
 
     Job.objects.update(created_at=timezone.now() - timedelta(seconds=61))
     assert submit(unique("keep"), created_by="test").job.id != first.job.id
+
+
+def test_an_idempotency_key_keeps_its_answer_when_the_window_is_over(make_type: MakeType) -> None:
+    make_type()
+    first = submit(unique("keep"), created_by="test", idempotency_key="maker").job
+    assert submit(unique("keep"), created_by="test", idempotency_key="late").job.id == first.id
+    Job.objects.update(created_at=timezone.now() - timedelta(seconds=61))
+    second = submit(unique("keep"), created_by="test").job
+    assert second.id != first.id
+
+    answers = [submit(unique("keep"), created_by="test", idempotency_key=key).job.id for key in ("maker", "late")]
+
+    assert answers == [first.id, first.id]
+    with pytest.raises(Problem, match="another request"):
+        submit(unique("replace"), created_by="test", idempotency_key="late")
 
 
 def test_replace_runs_the_last_once_the_window_has_passed(make_type: MakeType) -> None:
