@@ -17,12 +17,12 @@ from django.db.models import Value
 from django.db.models.functions import Now
 
 from access.principals import Principal
-from jobs import dispatch, flow, lifecycle, live, sql
+from jobs import dependencies, dispatch, flow, live, sql
 from jobs.callbacks import callback_url_problem
 from jobs.flow import NO_FLOW, Flow
 from jobs.handlers import inputs, registry
 from jobs.handlers.inputs import InvalidInput
-from jobs.models import TERMINAL, IdempotencyKey, Job, JobDependency, JobType, Status
+from jobs.models import IdempotencyKey, Job, JobType
 from jobs.storable import dumps
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -157,14 +157,18 @@ def _make(
     created_by: str,
     principal: Principal | None,
     digest: str | None = None,
+    origin: Origin | None = None,
 ) -> Submitted | None:
     """One checked job, alone with others of its keys where it looks at them. None when `digest` is taken."""
+    create_it = partial(
+        create, [new], types,
+        created_by=created_by, principal=principal, digest=digest, origins=None if origin is None else [origin],
+    )  # fmt: skip
     if not looks_at_others(new, types):
-        created = create([new], types, created_by=created_by, principal=principal, digest=digest)
+        created = create_it()
         return Submitted(created[0], idempotent=False) if created else None
-    job_type, unique = types[new.type], new.flow.unique
-    keys = [(new.type, new.flow.concurrency_key)] + ([(new.type, f"unique/{unique.key}")] if unique else [])
-    with flow.alone(keys):
+    unique = new.flow.unique
+    with flow.alone(_keys(new)):
         if digest is not None and IdempotencyKey.objects.filter(digest=digest, expires_at__gt=Now()).exists():
             return None
         if unique is not None and (kept := flow.kept(unique, new.type)) is not None:
@@ -172,8 +176,8 @@ def _make(
                 principal.require_queue(kept.queue)
             # The request sent again gets the same answer, also when the window is over.
             return Submitted(kept, idempotent=True) if digest is None or _remember(digest, new, kept) else None
-        created = create([new], types, created_by=created_by, principal=principal, digest=digest)
-        return Submitted(flow.settle(created[0], new.flow, job_type), idempotent=False) if created else None
+        created = create_it()
+        return Submitted(flow.settle(created[0], new.flow, types[new.type]), idempotent=False) if created else None
 
 
 def _remember(digest: str, new: NewJob, job: Job) -> bool:
@@ -190,29 +194,58 @@ def looks_at_others(new: NewJob, types: Mapping[str, JobType]) -> bool:
     return flow.looks_at_others(new.flow, new.flow.concurrency_key, types[new.type])
 
 
+def _keys(new: NewJob) -> list[tuple[str, str]]:
+    """What it is to be alone with."""
+    unique = new.flow.unique
+    return [(new.type, new.flow.concurrency_key), *([(new.type, f"unique/{unique.key}")] if unique else [])]
+
+
 def submit_batch(
     items: Sequence[NewJob], *, created_by: str, principal: Principal | None = None
 ) -> list[Submitted | Problem]:
     """Create many jobs in one transaction. Each item gets its job or its Problem; bad items do not stop the others."""
     types = types_of({item.type for item in items})
-    results: list[Submitted | Problem | None] = [None] * len(items)
-    plain: dict[int, NewJob] = {}
-    others: dict[int, NewJob] = {}
-    for place, item in enumerate(items):
+    results: list[Submitted | Problem] = []
+    ready: list[NewJob] = []
+    for item in items:
         try:
-            ready = checked(item, types, principal)
+            ready.append(checked(item, types, principal))
         except Problem as problem:
-            results[place] = problem
+            results.append(problem)
         else:
-            (others if looks_at_others(ready, types) else plain)[place] = ready
-    # A batch of which nothing looks at others is one statement, and so a transaction of its own.
-    with transaction.atomic() if others else contextlib.nullcontext():
-        for place, item in others.items():
-            results[place] = _make(item, types, created_by=created_by, principal=principal)
-        if plain:
-            created = create(list(plain.values()), types, created_by=created_by, principal=principal)
-            for place, job in zip(plain, created, strict=True):
-                results[place] = Submitted(job, idempotent=False)
+            results.append(_TO_COME)
+    made = iter(make_all(ready, types, created_by=created_by, principal=principal))
+    return [next(made) if result is _TO_COME else result for result in results]
+
+
+_TO_COME = Problem(errors.INTERNAL_ERROR, "")
+"""Stands for a job that is not made yet."""
+
+
+def make_all(
+    items: Sequence[NewJob],
+    types: Mapping[str, JobType],
+    *,
+    created_by: str,
+    principal: Principal | None = None,
+    origins: Sequence[Origin] | None = None,
+) -> list[Submitted]:
+    """Checked jobs, in order, in one transaction. origins: of each item, where it is not `created_by` by itself."""
+    results: list[Submitted | None] = [None] * len(items)
+    places = {of: [n for n, item in enumerate(items) if looks_at_others(item, types) is of] for of in (True, False)}
+    # A batch of which nothing looks at others is one statement, and so a transaction of its own. Otherwise all the keys
+    # are taken first, in the one order that everybody takes them in.
+    with flow.alone(key for n in places[True] for key in _keys(items[n])) if places[True] else contextlib.nullcontext():
+        for n in places[True]:
+            origin = origins[n] if origins else None
+            results[n] = _make(items[n], types, created_by=created_by, principal=principal, origin=origin)
+        if plain := places[False]:
+            created = create(
+                [items[n] for n in plain], types,
+                created_by=created_by, principal=principal, origins=[origins[n] for n in plain] if origins else None,
+            )  # fmt: skip
+            for n, job in zip(plain, created, strict=True):
+                results[n] = Submitted(job, idempotent=False)
     return [result for result in results if result is not None]
 
 
@@ -252,7 +285,7 @@ def checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | No
     check_input(new.input, job_type.handler)
     if principal is not None:
         principal.require_queue(new.queue)
-        _require_reach(job_type, principal)
+        require_reach(job_type, principal)
     key = flow.concurrency_key(new.flow, job_type, new.input)
     return replace(
         new,
@@ -263,7 +296,8 @@ def checked(new: NewJob, types: Mapping[str, JobType], principal: Principal | No
     )
 
 
-def _require_reach(job_type: JobType, principal: Principal) -> None:
+def require_reach(job_type: JobType, principal: Principal) -> None:
+    """Raise FORBIDDEN where jobs of the type act on every queue and the caller may not use them all."""
     handler = registry.get(job_type.handler)
     if handler is not None and handler.reaches_all_queues and principal.queue_allowlist is not None:
         raise Problem(
@@ -324,6 +358,16 @@ class Siblings:
     names: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Who made a job that nobody posted, and what its first log line says."""
+
+    created_by: str
+    message: str
+    meta: Mapping[str, Any] | None = None
+    """None: the job's own facts."""
+
+
 def create(
     items: Sequence[NewJob],
     types: Mapping[str, JobType],
@@ -334,22 +378,25 @@ def create(
     log_message: str = "Job created",
     type_version: str | None = None,
     siblings: Siblings | None = None,
+    origins: Sequence[Origin] | None = None,
 ) -> list[Job]:
-    """Write checked jobs, in order, in one commit.
+    """Write checked jobs, in order, in one commit. origins: of each, instead of `created_by` and `log_message`.
 
     Empty when the Idempotency-Key `digest` is taken, or when the job type is not in `type_version` any more.
     """
-    wanted = [_dependencies(item) for item in items]
+    origins = origins or [Origin(created_by, log_message)] * len(items)
+    wanted = [dependencies.named_in(item.input) for item in items]
     named = {name for names in wanted for name in names}
     # Without dependencies all is one statement, which is a transaction: BEGIN and COMMIT would be two more round trips.
     with transaction.atomic() if named else contextlib.nullcontext():
-        states = _lock_dependencies(named, principal)
-        plans = [_plan(names, states) for names in wanted]
+        states = dependencies.lock(named, principal)
+        plans = [dependencies.plan(names, states) for names in wanted]
         records = [
             {
                 "ord": ord_, "id": str(uuid.uuid4()), "type": item.type, "queue": item.queue, "priority": item.priority,
                 "timeout_sec": item.timeout_sec, "max_attempts": item.max_attempts, "callback_url": item.callback_url,
-                "tags": item.tags, "input": item.input, "waiting_on": plan.waiting_on, "created_by": created_by,
+                "tags": item.tags, "input": item.input, "waiting_on": plan.waiting_on,
+                "created_by": origin.created_by, "log_message": origin.message, "log_meta": origin.meta,
                 "handler": types[item.type].handler, "type_version": type_version,
                 "concurrency_key": item.flow.concurrency_key,
                 "unique_key": item.flow.unique.key if item.flow.unique else "",
@@ -359,7 +406,7 @@ def create(
                 "child_name": siblings.names[ord_] if siblings else "",
                 "pool": registry.pool_of(types[item.type].handler),
             }
-            for ord_, (item, plan) in enumerate(zip(items, plans, strict=True))
+            for ord_, (item, plan, origin) in enumerate(zip(items, plans, origins, strict=True))
         ]  # fmt: skip
         params = {
             "rows": dumps(records),
@@ -367,7 +414,6 @@ def create(
             "fingerprint": fingerprint(items[0]) if digest else None,
             "ttl_sec": load().idempotency_ttl_sec,
             "publish": len(items) == 1,
-            "log_message": log_message,
             "ageing_sec": dispatch.ageing_sec(),
             **dispatch.window_params(),
         }
@@ -375,7 +421,7 @@ def create(
         jobs = [job for job, _ in made]
         if named:
             for job, plan in zip(jobs, plans if jobs else [], strict=True):
-                _link(job, plan)
+                dependencies.link(job, plan)
         transaction.on_commit(partial(_announce, jobs, wants_fill=any(wants for _, wants in made)))
     return jobs
 
@@ -390,60 +436,3 @@ def _announce(jobs: Sequence[Job], *, wants_fill: bool) -> None:
             dispatch.fill(queue, pool)
     if jobs:
         live.announce([job.id for job in jobs])
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a new job's `depends_on` comes to: existing jobs, ids that do not exist, and how many are still open."""
-
-    existing: tuple[uuid.UUID, ...] = ()
-    missing: tuple[str, ...] = ()
-    waiting_on: int = 0
-    blocked: bool = False
-
-
-def _dependencies(item: NewJob) -> list[str]:
-    """The distinct ids of `input.depends_on`, in order."""
-    if not isinstance(item.input, Mapping):
-        return []
-    return list(dict.fromkeys(name.strip() for name in item.input.get("depends_on") or ()))
-
-
-def _lock_dependencies(names: set[str], principal: Principal | None) -> dict[str, str]:
-    """Status by id of the dependencies that exist and the caller may see. Their rows stay locked until the commit, so
-    that none can end between being read here and knowing its dependant."""
-    ids = [parsed for name in names if (parsed := _uuid(name))]
-    if not ids:
-        return {}
-    found = Job.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
-    states = {
-        str(pk): status
-        for pk, status, queue in found.values_list("pk", "status", "queue")
-        if principal is None or principal.allows_queue(queue)
-    }
-    open_ids = [pk for pk, status in states.items() if status not in TERMINAL]
-    Job.objects.filter(pk__in=open_ids, has_dependants=False).update(has_dependants=True)
-    return states
-
-
-def _plan(names: Sequence[str], states: Mapping[str, str]) -> _Plan:
-    known = {name: str(_uuid(name)) for name in names}
-    existing = tuple(uuid.UUID(pk) for pk in known.values() if pk in states)
-    missing = tuple(name for name, pk in known.items() if pk not in states)
-    ended_badly = [pk for pk in existing if states[str(pk)] in (Status.FAILED, Status.CANCELLED)]
-    waiting_on = sum(states[str(pk)] != Status.SUCCEEDED for pk in existing) + len(missing)
-    return _Plan(existing, missing, waiting_on, blocked=bool(missing or ended_badly))
-
-
-def _link(job: Job, plan: _Plan) -> None:
-    JobDependency.objects.bulk_create(JobDependency(job=job, depends_on_id=pk) for pk in plan.existing)
-    if plan.blocked:
-        lifecycle.block(job.id, missing=plan.missing)
-        job.refresh_from_db()
-
-
-def _uuid(name: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(name)
-    except ValueError:
-        return None

@@ -25,11 +25,14 @@ _JOB_COLUMNS = tuple(field.attname for field in Job._meta.concrete_fields)
 
 
 @cache
-def statement(name: str) -> str:
-    """The text of `jobs/sql/<name>.sql`, without its comments (they would travel with every call)."""
-    text = re.sub(r"^\s*--.*\n", "", (_FOLDER / f"{name}.sql").read_text("utf-8"), flags=re.MULTILINE)
+def statement(name: str, folder: Path = _FOLDER) -> str:
+    """The text of `jobs/sql/<name>.sql`, without its comments (they would travel with every call).
+
+    folder: another app's statements.
+    """
+    text = re.sub(r"^\s*--.*\n", "", (folder / f"{name}.sql").read_text("utf-8"), flags=re.MULTILINE)
     text = re.sub(r"\{\{(\w+)\.\*\}\}", lambda alias: _columns_of(alias[1]), text)
-    return re.sub(r"\{\{(\w+)\}\}", lambda part: statement(f"{part[1]}.part").strip(), text)
+    return re.sub(r"\{\{(\w+)\}\}", lambda part: statement(f"{part[1]}.part", folder).strip(), text)
 
 
 def _columns_of(alias: str) -> str:
@@ -37,7 +40,7 @@ def _columns_of(alias: str) -> str:
     return ", ".join(f"{alias}.{field.attname}" for field in model._meta.concrete_fields)
 
 
-_columns: dict[str, tuple[str, ...]] = {}
+_columns: dict[tuple[Path, str], tuple[str, ...]] = {}
 """The columns of each statement: they never change, and asking for them costs more than the rows."""
 
 
@@ -54,14 +57,14 @@ class _PreparedCursor(psycopg.Cursor[Any]):
         super()._send_query_prepared(name, pgq, **options)
 
 
-def rows(name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows(name: str, params: Mapping[str, Any], *, folder: Path = _FOLDER) -> list[dict[str, Any]]:
     """Run one statement and return its rows as dicts. JSON columns are text, as everywhere below Django's models."""
     connection.ensure_connection()
     # Django's own cursors bind on the client. Wrapped as those are: with its error classes and its query log.
     with connection._prepare_cursor(_PreparedCursor(connection.connection)) as cursor:  # type: ignore[attr-defined]
-        cursor.execute(statement(name), params)
-        if (columns := _columns.get(name)) is None:
-            columns = _columns[name] = tuple(column[0] for column in cursor.description)
+        cursor.execute(statement(name, folder), params)
+        if (columns := _columns.get((folder, name))) is None:
+            columns = _columns[folder, name] = tuple(column[0] for column in cursor.description)
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 

@@ -11,7 +11,7 @@ WITH incoming AS MATERIALIZED (
         ord int, id uuid, type text, queue text, priority smallint, timeout_sec smallint, max_attempts smallint,
         callback_url text, tags jsonb, input jsonb, waiting_on smallint, created_by text, handler text,
         type_version text, concurrency_key text, unique_key text, expires_in_sec float8, delay_sec float8, limited boolean,
-        group_id uuid, child_name text, pool text
+        group_id uuid, child_name text, pool text, log_message text, log_meta jsonb
     )
 ),
 outdated AS MATERIALIZED (
@@ -80,10 +80,14 @@ job AS (
 line AS (
     INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
     SELECT
-        job.id, now(), 'info', %(log_message)s::text,
-        jsonb_build_object(
-            'type', job.type, 'queue', job.queue, 'priority', job.priority, 'timeout_sec', job.timeout_sec,
-            'max_attempts', job.max_attempts, 'handler', incoming.handler
+        job.id, now(), 'info', incoming.log_message,
+        -- What the line of a job that nobody posted says instead is told by whoever made it.
+        COALESCE(
+            incoming.log_meta,
+            jsonb_build_object(
+                'type', job.type, 'queue', job.queue, 'priority', job.priority, 'timeout_sec', job.timeout_sec,
+                'max_attempts', job.max_attempts, 'handler', incoming.handler
+            )
         )
     FROM job JOIN incoming USING (id)
     ORDER BY incoming.ord
