@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
@@ -350,6 +350,14 @@ class JobDependency(models.Model):
         return f"{self.job_id} after {self.depends_on_id}"
 
 
+COUNTED_LINES = (
+    "Job cancelled", "Job expired", "Child failed", "Dependency blocked job", "Callback delivered", "Callback failed",
+    "Callback blocked (not allowlisted)", "Callback skipped (callbacks.enabled=false)",
+    "Callback skipped (signing enabled but secret missing)",
+)  # fmt: skip
+"""Lines that metrics count because no other row keeps when it happened. All of them rare: not a line of each job."""
+
+
 class JobLog(models.Model):
     """One log line. Ids grow in commit order within a job, because each writer holds the job's row lock (live.py)."""
 
@@ -368,7 +376,10 @@ class JobLog(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["job", "id"], name="joblog_by_job")]
+        indexes = [
+            models.Index(fields=["job", "id"], name="joblog_by_job"),
+            models.Index(fields=["ts"], condition=Q(message__in=COUNTED_LINES), name="joblog_counted"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(level__in=["debug", "info", "warn", "error"]), name="joblog_level_is_known"
@@ -398,6 +409,9 @@ class Attempt(models.Model):
     started_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
     ran_ms = models.PositiveBigIntegerField(null=True, blank=True)
+    retried = models.BooleanField(
+        default=False, db_default=False, help_text="Whether it failed and the job was queued again"
+    )
 
     class Meta:
         ordering = ["job", "number"]
@@ -412,7 +426,12 @@ class Attempt(models.Model):
         indexes = [
             models.Index(
                 fields=["rate_key", "started_at"], condition=Q(rate_key__isnull=False), name="attempt_by_rate_key"
-            )
+            ),
+            # What began or ended in a span of time (metrics). A B-tree would make each end of an attempt write all of
+            # the table's indexes (docs/adr/0015-counters.md).
+            BrinIndex(
+                fields=["started_at", "ended_at"], pages_per_range=16, autosummarize=True, name="attempt_by_time"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from jobs import dispatch, lifecycle, nodes
 from jobs.models import BEAT_NODE, IdempotencyKey, Job, Node, Status
+from jobs.signals import happened
 from jobs.sql import rows
 from rauskuclaw import __version__, redis
 from rauskuclaw.config import load
@@ -63,7 +64,10 @@ def take_back_expired_leases() -> int:
     """
     found = rows("expired_leases", {"lease_sec": load().lease_sec, "limit": BATCH})
     reason = f"no sign of life for {load().lease_sec} s"
-    return sum(lifecycle.lose(row["id"], row["fence"], reason=f"{row['locked_by']}: {reason}") for row in found)
+    taken = sum(lifecycle.lose(row["id"], row["fence"], reason=f"{row['locked_by']}: {reason}") for row in found)
+    if taken:
+        happened.send(sender=None, name="lease.expired", labels={}, count=taken)
+    return taken
 
 
 def republish_lost() -> int:
@@ -85,6 +89,7 @@ def republish_lost() -> int:
             Job.objects.filter(pk__in=[job["id"] for job in lost], status=Status.QUEUED).filter(
                 published_at__isnull=False
             ).update(published_at=Now())
+            happened.send(sender=None, name="job.republished", labels={}, count=len(lost))
             logger.info("republished %d jobs that Redis no longer held, queue %s", len(lost), celery_queue)
             count += len(lost)
     return count

@@ -23,6 +23,7 @@ from jobs.flow import NO_FLOW, Flow
 from jobs.handlers import inputs, registry
 from jobs.handlers.inputs import InvalidInput
 from jobs.models import IdempotencyKey, Job, JobType
+from jobs.signals import happened
 from jobs.storable import dumps
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -147,6 +148,7 @@ def submit(
             errors.IDEMPOTENCY_CONFLICT,
             "this Idempotency-Key was used for another request; use a new key for a new job",
         )
+    happened.send(sender=None, name="job.idempotency_hit", labels={"type": known.job.type}, count=1)
     return Submitted(known.job, idempotent=True)
 
 

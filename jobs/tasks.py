@@ -88,7 +88,7 @@ def _process_pool() -> ProcessPool:
 
 
 @contextlib.contextmanager
-def _database_may_be_away() -> Iterator[None]:
+def database_may_be_away() -> Iterator[None]:
     """The heartbeat's answer to a database that is away: leave it to the next tick, with a new connection."""
     try:
         yield
@@ -100,7 +100,7 @@ def _database_may_be_away() -> Iterator[None]:
 @app.task(name="jobs.reconcile", ignore_result=True)
 def reconcile() -> None:
     """Beat's heartbeat, each second. Any number may run at once."""
-    with _database_may_be_away():
+    with database_may_be_away():
         reconciler.note_beat()
         reconciler.reconcile()
 
@@ -108,7 +108,7 @@ def reconcile() -> None:
 @app.task(name=dispatch.TASK_DELIVER_CALLBACKS, ignore_result=True)
 def deliver_callbacks() -> None:
     """Deliver the callbacks that are due. Two runs share the work: each row is claimed by one."""
-    with _database_may_be_away():
+    with database_may_be_away():
         while callbacks.deliver_due(limit=CALLBACK_BATCH):
             pass
 
@@ -116,7 +116,7 @@ def deliver_callbacks() -> None:
 @app.task(name="jobs.prune", ignore_result=True)
 def prune() -> None:
     """Delete what has expired."""
-    with _database_may_be_away():
+    with database_may_be_away():
         reconciler.prune()
         SessionStore.clear_expired()
 

@@ -49,6 +49,11 @@ def _1_true_or_yes(value: object) -> object:
     return value.strip().lower() in {"1", "true", "yes"} if isinstance(value, str) else value
 
 
+def _at_least(least: int) -> AfterValidator:
+    """Less counts as `least`: the contract clamps these."""
+    return AfterValidator(lambda value: max(least, value))
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().resolve()
 
@@ -77,6 +82,7 @@ SECTIONS = {
     "Jobs": "idempotency_ttl_sec",
     "Worker": "worker_id",
     "Callbacks": "callbacks_enabled",
+    "Metrics and alerts": "metrics_enabled",
     "Handlers": "workspace_root",
 }
 """Section of the generated reference → the first setting of it."""
@@ -250,6 +256,30 @@ class Config(BaseSettings):
     callback_max_age_sec: int = setting(
         86_400, "CALLBACK_MAX_AGE_SEC", "A callback not delivered in this many seconds is dead.",
         cfg="callbacks.max_age_sec", ge=1,
+    )  # fmt: skip
+
+    metrics_enabled: Switch = setting(
+        True, "METRICS_ENABLED", "`0`: nothing is counted, and no alert is raised by itself.", cfg="metrics.enabled"
+    )
+    metrics_retention_days: Annotated[int, _at_least(1)] = setting(
+        7, "METRICS_RETENTION_DAYS", "How long counts by the minute are kept, in days; less than 1 is 1.",
+        cfg="metrics.retention_days", le=3650,
+    )  # fmt: skip
+    alert_window_sec: Annotated[int, _at_least(60)] = setting(
+        3600, "ALERT_WINDOW_SEC", "Window of counters and alerts, in seconds; less than 60 is 60.",
+        cfg="metrics.alerts.window_sec", le=604_800,
+    )  # fmt: skip
+    alert_queue_stalled_sec: Annotated[int, _at_least(5)] = setting(
+        900, "ALERT_QUEUE_STALLED_SEC", "QUEUE_STALLED: age of the oldest queued job, in seconds; less than 5 is 5.",
+        cfg="metrics.alerts.queue_stalled_sec",
+    )  # fmt: skip
+    alert_failure_rate_pct: Annotated[int, _at_least(1), AfterValidator(lambda value: min(100, value))] = setting(
+        50, "ALERT_FAILURE_RATE_PCT", "HIGH_FAILURE_RATE: share of failed jobs, in percent; clamped to 1..100.",
+        cfg="metrics.alerts.failure_rate_pct",
+    )  # fmt: skip
+    alert_failure_rate_min_completed: Annotated[int, _at_least(1)] = setting(
+        20, "ALERT_FAILURE_RATE_MIN_COMPLETED", "HIGH_FAILURE_RATE: only with so many jobs ended; less than 1 is 1.",
+        cfg="metrics.alerts.failure_rate_min_completed",
     )  # fmt: skip
 
     workspace_root: Directory = setting(

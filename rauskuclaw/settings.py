@@ -84,6 +84,7 @@ INSTALLED_APPS = [
     "access",
     "jobs",
     "memory",
+    "metrics",
     "providers",
     "workspaces",
 ]
@@ -206,7 +207,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         name: {"level": CONFIG.log_level}
-        for name in ("rauskuclaw", "access", "jobs", "memory", "providers", "workspaces")
+        for name in ("rauskuclaw", "access", "jobs", "memory", "metrics", "providers", "workspaces")
     }
     # Answers are in the access log (rauskuclaw.access) already, and faults with their traceback.
     | {"django.request": {"level": "CRITICAL"}},

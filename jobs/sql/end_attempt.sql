@@ -28,6 +28,7 @@ WITH ended AS (
 attempt AS (
     UPDATE jobs_attempt AS a
     SET outcome = %(outcome)s::text, error = %(error)s::jsonb, ended_at = ended.updated_at,
+        retried = ended.finished_at IS NULL,
         ran_ms = GREATEST(0, (EXTRACT(EPOCH FROM ended.updated_at - a.started_at) * 1000)::bigint)
     FROM ended
     WHERE a.job_id = ended.id AND a.number = ended.fence

@@ -1,0 +1,94 @@
+-- What happened from %(since)s until %(until)s, from the rows that tell of it: a counter a row and minute (happened), and
+-- how long things took (took: milliseconds, in %(bounds_ms)s's buckets).
+-- Served by attempt_by_time, job_newest, joblog_by_job and joblog_counted. Locks: none.
+began AS MATERIALIZED (
+    SELECT date_trunc('minute', a.started_at) AS minute, j.type, j.queue, a.waited_ms
+    FROM jobs_attempt AS a JOIN jobs_job AS j ON j.id = a.job_id
+    WHERE a.started_at >= %(since)s::timestamptz AND a.started_at < %(until)s::timestamptz
+),
+ended AS MATERIALIZED (
+    SELECT
+        date_trunc('minute', a.ended_at) AS minute, j.type, j.queue, a.outcome, a.retried, a.error ->> 'code' AS code, a.ran_ms,
+        (EXTRACT(EPOCH FROM a.ended_at - j.created_at) * 1000)::bigint AS total_ms,
+        a.outcome IN ('failed', 'timed_out', 'lost') AND NOT a.retried AS failed
+    FROM jobs_attempt AS a JOIN jobs_job AS j ON j.id = a.job_id
+    WHERE a.ended_at >= %(since)s::timestamptz AND a.ended_at < %(until)s::timestamptz
+),
+made AS MATERIALIZED (
+    SELECT date_trunc('minute', j.created_at) AS minute, j.type, j.queue
+    FROM jobs_job AS j
+    CROSS JOIN LATERAL (SELECT l.message FROM jobs_joblog AS l WHERE l.job_id = j.id ORDER BY l.id LIMIT 1) AS first_line
+    WHERE j.created_at >= %(since)s::timestamptz AND j.created_at < %(until)s::timestamptz
+        AND j.group_id IS NULL AND first_line.message = 'Job created'
+),
+told AS MATERIALIZED (
+    SELECT date_trunc('minute', l.ts) AS minute, l.message, l.meta, j.type, j.queue, j.error ->> 'code' AS code
+    FROM jobs_joblog AS l JOIN jobs_job AS j ON j.id = l.job_id
+    WHERE l.ts >= %(since)s::timestamptz AND l.ts < %(until)s::timestamptz
+        AND l.message IN (
+            'Job cancelled', 'Job expired', 'Child failed', 'Dependency blocked job', 'Callback delivered', 'Callback failed',
+            'Callback blocked (not allowlisted)', 'Callback skipped (callbacks.enabled=false)',
+            'Callback skipped (signing enabled but secret missing)'
+        )
+),
+happened (minute, name, labels, value) AS MATERIALIZED (
+    SELECT minute, 'job.created', jsonb_build_object('type', type, 'queue', queue), count(*) FROM made GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'job.claimed', jsonb_build_object('type', type, 'queue', queue), count(*) FROM began GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'job.succeeded', jsonb_build_object('type', type, 'queue', queue), count(*)
+    FROM ended WHERE outcome = 'succeeded' GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'job.retried', jsonb_build_object('type', type, 'queue', queue), count(*)
+    FROM ended WHERE retried GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'job.failed_terminal', jsonb_build_object('type', type, 'queue', queue, 'code', COALESCE(code, 'unknown')), count(*)
+    FROM (
+        SELECT minute, type, queue, code FROM ended WHERE failed
+        UNION ALL
+        SELECT minute, type, queue, CASE message WHEN 'Job expired' THEN 'JOB_EXPIRED' ELSE 'CHILD_FAILED' END
+        FROM told WHERE message IN ('Job expired', 'Child failed')
+    ) AS failed
+    GROUP BY minute, type, queue, code
+    UNION ALL
+    SELECT minute, 'job.blocked', jsonb_build_object('type', type, 'queue', queue), count(*)
+    FROM told WHERE message = 'Dependency blocked job' GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'job.cancelled', jsonb_build_object('type', type), count(*)
+    FROM told WHERE message = 'Job cancelled' GROUP BY minute, type
+    UNION ALL
+    SELECT minute, 'attempt.ended', jsonb_build_object('type', type, 'queue', queue, 'outcome', outcome), count(*)
+    FROM ended GROUP BY minute, type, queue, outcome
+    UNION ALL
+    SELECT minute, 'callback.delivered', jsonb_build_object('status', meta ->> 'status'), count(*)
+    FROM told WHERE message = 'Callback delivered' GROUP BY minute, meta ->> 'status'
+    UNION ALL
+    SELECT
+        minute,
+        CASE message
+            WHEN 'Callback failed' THEN 'callback.failed'
+            WHEN 'Callback blocked (not allowlisted)' THEN 'callback.blocked_allowlist'
+            WHEN 'Callback skipped (callbacks.enabled=false)' THEN 'callback.skipped_disabled'
+            ELSE 'callback.skipped_signing_secret_missing'
+        END,
+        '{}'::jsonb, count(*)
+    FROM told WHERE message LIKE 'Callback %%' AND message <> 'Callback delivered' GROUP BY minute, message
+),
+took AS MATERIALIZED (
+    SELECT name, type, width_bucket(ms, %(bounds_ms)s::bigint[]) AS bucket, count(*) AS value, sum(ms)::bigint AS sum_ms
+    FROM (
+        SELECT 'job.wait' AS name, type, waited_ms AS ms FROM began
+        UNION ALL
+        SELECT 'job.run', type, ran_ms FROM ended
+        UNION ALL
+        SELECT 'job.total', type, total_ms FROM ended WHERE failed OR outcome = 'succeeded'
+    ) AS one
+    GROUP BY name, type, bucket
+),
+everything (name, labels, value) AS MATERIALIZED (
+    SELECT name, labels, sum(value)::bigint FROM happened GROUP BY name, labels
+    UNION ALL
+    SELECT name, jsonb_build_object('type', type, 'bucket', bucket), value FROM took
+    UNION ALL
+    SELECT name || '_ms', jsonb_build_object('type', type), sum(sum_ms)::bigint FROM took GROUP BY name, type
+)
