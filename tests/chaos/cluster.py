@@ -19,6 +19,8 @@ from rauskuclaw.stack.child import Service
 from rauskuclaw.stack.files import keep_port
 from rauskuclaw.stack.run import run_stack
 from rauskuclaw.stack.services import app_services, bootstrap
+from tests.chaos.evidence import Pause
+from tests.chaos.kinds import QUEUE_LIMITS, TYPES
 from tests.running import API_KEY, RunningStack, wait_until
 
 WEBS = ("web-1", "web-2")
@@ -32,7 +34,6 @@ ODD_CLOCK = ("web-2", "worker-3", "io-2", "system-2", "beat-2")
 LEASE_SEC = 5
 POOL_PROCESSES = 6
 CALLBACK_SECRET = "secret-of-the-chaos-run-and-its-receiver"
-JOB_TYPE = "chaos.work"
 
 
 def plan(config: Config, env: Mapping[str, str]) -> tuple[Service, list[Service]]:
@@ -76,10 +77,15 @@ class Cluster(RunningStack):
     def __init__(self) -> None:
         super().__init__(
             LEASE_SEC=str(LEASE_SEC), WORKER_CONCURRENCY=str(POOL_PROCESSES), WORKER_LOST_LIMIT="10",
-            LOG_LEVEL="WARNING", CALLBACK_ALLOWLIST="127.0.0.1", CALLBACK_TIMEOUT_SEC="2",
+            WORKER_QUEUE_ALLOWLIST=",".join(["default", *QUEUE_LIMITS]), LOG_LEVEL="WARNING",
+            CALLBACK_ALLOWLIST="127.0.0.1", CALLBACK_TIMEOUT_SEC="2",
             CALLBACK_SIGNING_ENABLED="1", CALLBACK_SIGNING_SECRET=CALLBACK_SECRET,
         )  # fmt: skip
         self.ledger = self.folder / "ledger"
+        self.paused: set[tuple[str, str]] = set()
+        """What of the API (`queues` or `job-types`) is paused now, by name."""
+        self.pauses: list[Pause] = []
+        """Those that were."""
         port_file = self.folder / "second.port"
         self.bases = [f"http://127.0.0.1:{port}" for port in (self.port, keep_port(port_file))]
         self._environment["CHAOS_SECOND_PORT"] = str(port_file)
@@ -88,13 +94,15 @@ class Cluster(RunningStack):
         self.set_clock(0)
 
     def start(self) -> None:
-        """Start it; make the job type; begin to note every change of a status in a table of our own."""
+        """Start it; make the job types and limits; begin to note every change of a status in a table of our own."""
         super().start()
         wait_until(lambda: httpx.get(f"{self.bases[1]}/health").status_code == 200, what="the second web")
-        retry = {"base_sec": 0.3, "factor": 1.5, "max_sec": 3.0, "jitter": 0.2}
-        body = {"name": JOB_TYPE, "handler": "test:chaos", "retry": retry}
-        answer = self.http.post("/v1/job-types", json=body)
-        assert answer.status_code == 201, answer.text
+        for name, job_type in TYPES.items():
+            answer = self.http.post("/v1/job-types", json=job_type.body(name))
+            assert answer.status_code == 201, answer.text
+        for name, limit in QUEUE_LIMITS.items():
+            answer = self.http.patch(f"/v1/queues/{name}", json={"max_running": limit})
+            assert answer.status_code == 200, answer.text
         with self.database() as database:
             database.execute(NOTE_TRANSITIONS)
 
@@ -128,15 +136,16 @@ def _faketime_shares() -> list[Path]:
 
 
 # Seen by Postgres itself: no client has to look at the right moment. A transition and the log line that goes with it
-# must share their transaction, which the line's xmin tells.
+# share their (sub)transaction, which the xmin of both rows tells; top is the transaction's own.
 NOTE_TRANSITIONS = """
 CREATE TABLE chaos_transition (
     id bigserial PRIMARY KEY, job_id uuid, old text, new text, fence int, at timestamptz DEFAULT clock_timestamp(),
-    xid bigint DEFAULT (pg_current_xact_id()::text::numeric % 4294967296)::bigint
+    xid bigint, top bigint DEFAULT (pg_current_xact_id()::text::numeric % 4294967296)::bigint
 );
 CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO chaos_transition (job_id, old, new, fence)
-    VALUES (NEW.id, CASE WHEN TG_OP = 'UPDATE' THEN OLD.status END, NEW.status, NEW.fence);
+    INSERT INTO chaos_transition (job_id, old, new, fence, xid)
+    SELECT NEW.id, CASE WHEN TG_OP = 'UPDATE' THEN OLD.status END, NEW.status, NEW.fence, j.xmin::text::bigint
+    FROM jobs_job AS j WHERE j.id = NEW.id;
     RETURN NULL;
 END $$;
 CREATE TRIGGER chaos_created AFTER INSERT ON jobs_job FOR EACH ROW EXECUTE FUNCTION chaos_note();

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import psycopg
 
 from tests.chaos.history import Event
+from tests.chaos.kinds import WORK
 
 
 class JobRow(NamedTuple):
-    """A job as Postgres holds it. finished_at: Unix seconds."""
+    """A job as Postgres holds it. Times in Unix seconds. plan: None for a child, which no client submitted."""
 
     id: str
-    plan: int
+    plan: int | None
     status: str
     attempts: int
     max_attempts: int
@@ -28,6 +29,42 @@ class JobRow(NamedTuple):
     result_attempt: int | None
     error_code: str | None
     finished_at: float | None
+    type: str = WORK
+    queue: str = "default"
+    key: str = ""
+    """Its concurrency key."""
+    unique_key: str = ""
+    created_at: float = 0.0
+    """When the transaction that made it began."""
+    expires_at: float | None = None
+    group: str | None = None
+    """Whose child it is."""
+    child_name: str = ""
+    phases: int | None = None
+    """How often a parent is to make children."""
+    came: list[list[list[Any]]] | None = None
+    """What a parent says its children came to: of each phase, of each child, `[name, job, status, attempt]`."""
+
+
+class GroupRow(NamedTuple):
+    """The children that a parent made at once. phase: 1 for its first."""
+
+    id: str
+    parent: str
+    phase: int
+    on_failure: str
+    size: int
+
+
+class Pause(NamedTuple):
+    """A pause as its client knew it: asked for, answered with 200, and when the resume was first asked for."""
+
+    what: str
+    """`queues` or `job-types`."""
+    name: str
+    asked_at: float
+    paused_at: float
+    resumed_at: float
 
 
 class AttemptRow(NamedTuple):
@@ -50,13 +87,18 @@ class LogRow(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """A change of a status, noted by a trigger. old: None at creation."""
+    """A change of a status, noted by a trigger. old: None at creation.
+
+    xid: the (sub)transaction that wrote the row; top: the transaction. at: Unix seconds, before the commit.
+    """
 
     job: str
     old: str | None
     new: str
     fence: int
     xid: int
+    top: int = 0
+    at: float = 0.0
 
 
 class DeliveryRow(NamedTuple):
@@ -93,6 +135,8 @@ class Evidence:
     deliveries: list[DeliveryRow]
     dependencies: list[Dependency]
     ledger: list[Step]
+    groups: list[GroupRow] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)
     survivors: list[str] = field(default_factory=list)
     """Processes of jobs that live on although every job has ended."""
     last_fault_at: float = 0.0
@@ -111,7 +155,7 @@ class Evidence:
 
     def save(self, folder: Path) -> None:
         """Write the rows as JSON lines, a file each, for whoever looks into a finding."""
-        for name in _QUERIES:
+        for name in (*_QUERIES, "pauses"):
             lines = (json.dumps(row._asdict()) for row in getattr(self, name))
             (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
@@ -145,8 +189,11 @@ _QUERIES: dict[str, tuple[Any, str]] = {
     "jobs": (
         JobRow,
         """
-        SELECT id::text, substr(tags[1], 2)::int, status, attempts, max_attempts, fence, callback_url IS NOT NULL,
-               (result ->> 'attempt')::int, error ->> 'code', EXTRACT(EPOCH FROM finished_at)::float8
+        SELECT id::text, CASE WHEN group_id IS NULL THEN substr(tags[1], 2)::int END, status, attempts, max_attempts,
+               fence, callback_url IS NOT NULL, (result ->> 'attempt')::int, error ->> 'code',
+               EXTRACT(EPOCH FROM finished_at)::float8, type, queue, concurrency_key, unique_key,
+               EXTRACT(EPOCH FROM created_at)::float8, EXTRACT(EPOCH FROM expires_at)::float8, group_id::text,
+               child_name, jsonb_array_length(input -> 'phases'), result -> 'came'
         FROM jobs_job ORDER BY created_at
         """,
     ),
@@ -159,7 +206,16 @@ _QUERIES: dict[str, tuple[Any, str]] = {
         """,
     ),
     "logs": (LogRow, "SELECT job_id::text, id, message, xmin::text::bigint FROM jobs_joblog ORDER BY id"),
-    "transitions": (Transition, "SELECT job_id::text, old, new, fence, xid FROM chaos_transition ORDER BY id"),
+    "transitions": (
+        Transition,
+        """
+        SELECT job_id::text, old, new, fence, xid, top, EXTRACT(EPOCH FROM at)::float8 FROM chaos_transition ORDER BY id
+        """,
+    ),
     "deliveries": (DeliveryRow, "SELECT job_id::text, state FROM jobs_callbackdelivery ORDER BY id"),
     "dependencies": (Dependency, "SELECT job_id::text, depends_on_id::text FROM jobs_jobdependency ORDER BY id"),
+    "groups": (
+        GroupRow,
+        "SELECT id::text, parent_id::text, phase, on_failure, size FROM jobs_jobgroup ORDER BY parent_id, phase",
+    ),
 }

@@ -12,7 +12,7 @@ from typing import Any
 Event = dict[str, Any]
 """`what`, `began` and `at` (Unix seconds), and what belongs to the kind of event:
 
-submit    plan, key, job (None: no answer), code (HTTP status; None: no answer)
+submit    plan, key, job (None: no answer), code (HTTP status; None: no answer), unique (the key it asked for)
 seen      job, status, by (`get`, `cancel`, `final`), code: the job's state in an answer
 stream    job, wire, since, ids, statuses, end: one connection, from opening it to losing it
 callback  job, status, delivery, signed, answer: one request at the receiver

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import httpx
 import psutil
 import psycopg
 import redis
 
-from tests.chaos.cluster import BEATS, LEASE_SEC, SYSTEMS, WEBS, WORKERS, Cluster
+from tests.chaos.cluster import BEATS, IOS, LEASE_SEC, SYSTEMS, WEBS, WORKERS, Cluster
+from tests.chaos.evidence import Pause
 from tests.chaos.history import History
+from tests.chaos.kinds import QUEUE_LIMITS, TYPES
 from tests.chaos.plan import Fault
 
 MISSED = (
+    httpx.HTTPError,
     psutil.Error,
     psycopg.Error,
     redis.RedisError,
@@ -30,6 +36,8 @@ ZOMBIE_SEC = LEASE_SEC + 2.5
 """A stopped worker wakes when others have long had its jobs."""
 
 HOUR_SEC = 3600
+RESUME_TRIES = 120
+"""A web process answers again within a minute, whatever struck it."""
 
 Nemesis = Callable[[Cluster, Fault], Awaitable[str]]
 """Returns the victim's name."""
@@ -98,6 +106,21 @@ async def zombie_agent(cluster: Cluster, fault: Fault) -> str:
     return name
 
 
+@nemesis
+async def kill_io_worker(cluster: Cluster, fault: Fault) -> str:
+    """SIGKILL to a worker of coroutines."""
+    return await _kill(cluster, _choose(IOS, fault), signal.SIGKILL)
+
+
+@nemesis
+async def zombie_io_worker(cluster: Cluster, fault: Fault) -> str:
+    """It sleeps past its lease, with all its coroutines, and then goes on."""
+    name = _choose(IOS, fault)
+    async with _stopped([cluster.pid_of(name)]):
+        await asyncio.sleep(ZOMBIE_SEC)
+    return name
+
+
 @contextlib.asynccontextmanager
 async def _stopped(pids: list[int]) -> AsyncIterator[None]:
     for pid in pids:
@@ -112,8 +135,8 @@ async def _stopped(pids: list[int]) -> AsyncIterator[None]:
 
 @nemesis
 async def rolling_restart(cluster: Cluster, _fault: Fault) -> str:
-    """Each worker node is drained and replaced by a new one, one after the other; then each web process."""
-    for name in (*WORKERS, *WEBS):
+    """Each worker is drained and replaced by a new one, one after the other; then each web process."""
+    for name in (*WORKERS, *IOS, *WEBS):
         old = cluster.pid_of(name)
         os.kill(old, signal.SIGTERM)
         for _ in range(200):
@@ -122,6 +145,40 @@ async def rolling_restart(cluster: Cluster, _fault: Fault) -> str:
                     break
             await asyncio.sleep(0.1)
     return "workers and webs"
+
+
+# An operator
+
+
+@nemesis
+async def pause(cluster: Cluster, fault: Fault) -> str:
+    """A queue or a job type is paused for a while."""
+    targets = [("job-types", name) for name in TYPES] + [("queues", name) for name in ("default", *QUEUE_LIMITS)]
+    what, name = targets[int(fault.pick * len(targets))]
+    if (what, name) in cluster.paused:
+        raise ProcessLookupError(f"{name} is paused already")
+    cluster.paused.add((what, name))
+    asked_at = time.time()
+    try:
+        await _post(cluster, f"/v1/{what}/{name}/pause")
+        paused_at = time.time()
+        await asyncio.sleep(2 * fault.seconds)
+        cluster.pauses.append(Pause(what, name, asked_at, paused_at, time.time()))
+    finally:
+        for _ in range(RESUME_TRIES):
+            with contextlib.suppress(*MISSED):
+                await _post(cluster, f"/v1/{what}/{name}/resume")
+                cluster.paused.discard((what, name))
+                break
+            await asyncio.sleep(0.5)
+    return name
+
+
+async def _post(cluster: Cluster, path: str) -> None:
+    """Raises httpx.HTTPError for any other answer than a good one."""
+    async with httpx.AsyncClient(headers=cluster.headers, timeout=10, trust_env=False) as http:
+        answer = await http.post(random.choice(cluster.bases) + path)
+        answer.raise_for_status()
 
 
 # Web, beat, system

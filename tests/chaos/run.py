@@ -12,13 +12,14 @@ from typing import Any
 
 import psycopg
 
-from tests.chaos.checker import Finding, check
+from tests.chaos.checker import check
 from tests.chaos.cluster import Cluster, faketime_library
 from tests.chaos.evidence import Evidence, read_ledger, read_rows
 from tests.chaos.history import History
 from tests.chaos.nemeses import NEMESES, heal, strike
 from tests.chaos.plan import Fault, Plan, make_plan
 from tests.chaos.receiver import Receiver
+from tests.chaos.rules import Finding
 from tests.chaos.workload import Workload
 from tests.running import processes_with
 
@@ -99,6 +100,7 @@ async def _drive(plan: Plan, cluster: Cluster, history: History, receiver: Recei
         history=history.events,
         ledger=read_ledger(cluster.ledger.read_text()),
         survivors=await asyncio.to_thread(_survivors, plan.seed),
+        pauses=cluster.pauses,
         last_fault_at=last_fault_at,
         bound_sec=BOUND_SEC + open_then / DRAIN_PER_SEC,
         **rows,

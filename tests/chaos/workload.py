@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.cluster import JOB_TYPE
 from tests.chaos.history import History
 from tests.chaos.plan import Plan, PlannedJob
 from tests.chaos.streams import Follower
@@ -24,6 +23,8 @@ HEARING_SEC = 30.0
 """When all jobs have ended, their followers know it after so long."""
 LOOKS_PER_SEC = 10.0
 """GETs of random jobs while the run lasts."""
+LOOKS_AT_ONCE = 8
+"""GETs of all jobs when all have ended."""
 
 
 class Workload:
@@ -40,8 +41,11 @@ class Workload:
         self._followers: list[asyncio.Task[None]] = []
         self._submitted = {job.number: asyncio.Event() for job in plan.jobs}
         # A connection for each request: a pool would make one client wait for another's broken connection.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._http = httpx.AsyncClient(headers=headers, timeout=10, trust_env=False, limits=limits)
+        self._http = self._client(kept=0)
+
+    def _client(self, *, kept: int) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept)
+        return httpx.AsyncClient(headers=self._headers, timeout=10, trust_env=False, limits=limits)
 
     async def run(self) -> None:
         """Submit every job at its time, and do with it what is planned."""
@@ -61,8 +65,10 @@ class Workload:
                 follower.cancel()
 
     async def look_at_all(self) -> None:
-        """GET every accepted job once more."""
-        at_once = asyncio.Semaphore(16)
+        """GET every accepted job once more, over connections that nothing breaks any more."""
+        await self._http.aclose()
+        self._http = self._client(kept=LOOKS_AT_ONCE)
+        at_once = asyncio.Semaphore(LOOKS_AT_ONCE)
 
         async def look(job_id: str) -> None:
             async with at_once:
@@ -90,15 +96,20 @@ class Workload:
         if job.cancel_after_sec is not None:
             await asyncio.sleep(job.cancel_after_sec)
             await self._patiently(self._cancel, job_id, "cancel")
+        if job.cancel_child_after_sec is not None:
+            await asyncio.sleep(job.cancel_child_after_sec)
+            await self._patiently(self._cancel_child, _child_tag(job), "cancel")
 
     async def _body(self, job: PlannedJob) -> dict[str, Any]:
         for number in job.after:
             await self._submitted[number].wait()
         needed = [self.accepted[number] for number in job.after if number in self.accepted]
-        input_ = {"ledger": self._ledger, **job.input, "child_mark": f"86400.{self._plan.seed}"}
+        input_ = {"ledger": self._ledger, **job.input, "child_mark": f"86400.{self._plan.seed}", "tag": _child_tag(job)}
         return {
-            "type": JOB_TYPE,
+            "type": job.type,
+            "queue": job.queue,
             "input": input_ | ({"depends_on": needed} if needed else {}),
+            **job.flow,
             "max_attempts": job.max_attempts,
             "timeout_sec": job.timeout_sec,
             "priority": self._dice.randint(0, 10),
@@ -113,7 +124,9 @@ class Workload:
             answer = await self._ask("POST", "/v1/jobs", json=body, headers=headers)
             code = answer.status_code if answer is not None else None
             job_id = answer.json()["job"]["id"] if answer is not None and answer.is_success else None
-            self._history.add("submit", began=began, plan=job.number, key=job.key, job=job_id, code=code)
+            self._history.add(
+                "submit", began=began, plan=job.number, key=job.key, job=job_id, code=code, unique=job.unique_key
+            )
             unknown = code is None or code >= 500
             if not unknown or job.key is None or self._history.now() > give_up_at:
                 break
@@ -126,6 +139,14 @@ class Workload:
 
     async def _cancel(self, job_id: str, by: str) -> bool:
         return await self._see("POST", f"/v1/jobs/{job_id}/cancel", job_id, by)
+
+    async def _cancel_child(self, tag: str, by: str) -> bool:
+        """Cancel one of a parent's children, if there are any."""
+        answer = await self._ask("GET", "/v1/jobs", params={"tag": tag})
+        if answer is None or not answer.is_success:
+            return False
+        found = [job["id"] for job in answer.json()["jobs"]]
+        return not found or await self._cancel(self._dice.choice(found), by)
 
     async def _get(self, job_id: str, by: str) -> bool:
         return await self._see("GET", f"/v1/jobs/{job_id}", job_id, by)
@@ -168,3 +189,8 @@ class Workload:
             return await self._http.request(method, self._dice.choice(self._bases) + path, **request)
         except httpx.TransportError:
             return None
+
+
+def _child_tag(job: PlannedJob) -> str:
+    """What the children of a parent are found by."""
+    return f"c{job.number}"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -183,6 +184,94 @@ class Chaos(Handler[ChaosInput, ChaosOutput]):
             raise Retry(f"attempt {ctx.attempt} was told to fail")
         _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} end")
         return ChaosOutput(attempt=ctx.attempt)
+
+
+class ChaosWaitingInput(BaseModel):
+    """As ChaosInput."""
+
+    ledger: str
+    lines: int = 0
+    sleep_sec: float = 0.0
+    fail_first: int = 0
+
+
+class ChaosWaiting(AsyncHandler[ChaosWaitingInput, ChaosOutput]):
+    """What the chaos run submits for I/O workers."""
+
+    id = "test:chaos-waiting"
+    Input = ChaosWaitingInput
+    Output = ChaosOutput
+    needs = Needs(files=True)
+
+    async def arun(self, ctx: AsyncJobContext[ChaosWaitingInput]) -> ChaosOutput:
+        """Note the start, wait and log, note the end."""
+        wanted = ctx.input
+        _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} start")
+        for number in range(wanted.lines):
+            await asyncio.sleep(wanted.sleep_sec / wanted.lines)
+            ctx.log(f"line {number}")
+        if not wanted.lines:
+            await asyncio.sleep(wanted.sleep_sec)
+        if ctx.attempt <= wanted.fail_first:
+            raise Retry(f"attempt {ctx.attempt} was told to fail")
+        _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} end")
+        return ChaosOutput(attempt=ctx.attempt)
+
+
+class PlannedChild(BaseModel):
+    """A child of a chaos run's parent: its type, its input but for the ledger, its attempts."""
+
+    type: str
+    input: dict[str, Any]
+    max_attempts: int
+
+
+class ChaosParentInput(BaseModel):
+    """phases: the children it makes, and waits for, one phase after another. tag: the children's."""
+
+    ledger: str
+    phases: list[list[PlannedChild]]
+    collect: bool
+    """Whether it goes on when a child has failed."""
+    tag: str
+
+
+class ChaosParentOutput(BaseModel):
+    """came: of each phase what its children came to, as `[name, job, status, attempt of the result]`."""
+
+    attempt: int
+    came: list[list[tuple[str, str, str, int | None]]]
+
+
+class ChaosParent(Handler[ChaosParentInput, ChaosParentOutput]):
+    """A job of the chaos run that makes jobs and waits for them."""
+
+    id = "test:chaos-parent"
+    Input = ChaosParentInput
+    Output = ChaosParentOutput
+    needs = Needs(files=True)
+
+    def run(self, ctx: JobContext[ChaosParentInput]) -> ChaosParentOutput:
+        """Take in what the last children came to; make the next, or say what all of them came to."""
+        wanted = ctx.input
+        came = list(ctx.state or [])
+        if ctx.children:
+            came.append([(it.name, str(it.job_id), it.status, (it.result or {}).get("attempt")) for it in ctx.children])
+        _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} phase-{len(came)}")
+        if len(came) < len(wanted.phases):
+            ctx.spawn(
+                [
+                    Child(
+                        type=child.type, input={"ledger": wanted.ledger, **child.input}, name=str(number),
+                        max_attempts=child.max_attempts, timeout_sec=30, tags=[wanted.tag],
+                    )
+                    for number, child in enumerate(wanted.phases[len(came)])
+                ],
+                on_failure="collect" if wanted.collect else "fail",
+                state=came,
+            )  # fmt: skip
+        _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} end")
+        return ChaosParentOutput(attempt=ctx.attempt, came=came)
 
 
 class FanInput(BaseModel):
