@@ -13,7 +13,7 @@ Event = dict[str, Any]
 """`what`, `began` and `at` (Unix seconds), and what belongs to the kind of event:
 
 submit    plan, key, job (None: no answer), code (HTTP status; None: no answer), unique (the key it asked for)
-seen      job, status, by (`get`, `cancel`, `final`), code: the job's state in an answer
+seen      job, status, by (`get`, `cancel`, `list`, `final`), code: the job's state in an answer; `absent`: not there
 stream    job, wire, since, ids, statuses, end: one connection, from opening it to losing it
 callback  job, status, delivery, signed, answer: one request at the receiver
 fault     name, victim, struck

@@ -23,6 +23,9 @@ BOOK = RuleBook()
 def _none_lost(evidence: Evidence) -> Wrong:
     for job in sorted(evidence.accepted - set(evidence.job)):
         yield job, "a client was given this id, and there is no such row"
+    for event in evidence.events("seen"):
+        if event["status"] == "absent":
+            yield event["job"], f"a client was told that it is not there ({event['by']}, {event['code']})"
 
 
 @BOOK.rule("I1 every request is answered or may be repeated", "requests", lambda e: len(e.events("submit")))
@@ -101,6 +104,24 @@ def _attempts_bounded(evidence: Evidence) -> Wrong:
         may_have_none = job.status == "cancelled" or job.error_code in {"DEPENDENCY_BLOCKED", "JOB_EXPIRED"}
         if job.status in TERMINAL and not numbers and not may_have_none:
             yield job.id, f"{job.status} without an attempt"
+
+
+@BOOK.rule(
+    "I4 a job fails for a reason that it has, and not before its last attempt",
+    "failed jobs",
+    lambda e: sum(job.status == "failed" for job in e.jobs),
+)
+def _failures_are_due(evidence: Evidence) -> Wrong:
+    dependants = {dependency.job for dependency in evidence.dependencies}
+    for job in evidence.jobs:
+        reasons = {
+            "DEPENDENCY_BLOCKED": job.id in dependants,
+            "JOB_EXPIRED": job.expires_at is not None,
+            "CHILD_FAILED": job.phases is not None,
+            **dict.fromkeys(("UPSTREAM_ERROR", "JOB_TIMEOUT", "WORKER_LOST"), job.attempts == job.max_attempts),
+        }
+        if job.status == "failed" and not reasons.get(job.error_code or "", False):
+            yield job.id, f"failed with {job.error_code} after {job.attempts} of {job.max_attempts} attempts"
 
 
 @BOOK.rule("I4 no finish of a stale attempt is accepted", "attempts", lambda e: len(e.attempts))

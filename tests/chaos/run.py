@@ -90,7 +90,7 @@ async def _drive(plan: Plan, cluster: Cluster, history: History, receiver: Recei
     await _until_quiet(cluster, last_fault_at + BOUND_SEC + len(plan.jobs) / DRAIN_PER_SEC, history)
     quiet_at = history.now()
     telling.cancel()
-    say(f"{quiet_at - began_at:5.0f} s  quiet; asking for every job once more")
+    say(f"{quiet_at - began_at:5.0f} s  quiet; looking at every job once more")
     await workload.hear_of_all_ends()
     await workload.look_at_all()
     await workload.close()

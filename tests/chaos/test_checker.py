@@ -132,9 +132,15 @@ def drop_attempt(evidence: Evidence, id_: str) -> None:
 
 Break = Callable[[Evidence], Any]
 
+
+def failing(code: str | None) -> Break:
+    return lambda evidence: change(evidence, DONE, status="failed", error_code=code)
+
+
 # rule's beginning, what is broken, how
 BROKEN: list[tuple[str, str, Break]] = [
     ("I1 no accepted", "an accepted job is not there", lambda e: e.history.append(submit(9, "job-gone"))),
+    ("I1 no accepted", "a client does not find it", lambda e: e.history.append(seen(DONE, "absent", began=9, at=9))),
     ("I1 every request", "a lawful request is refused", lambda e: e.history.append(submit(9, None, code=400))),
     ("I2", "a transition without its line", lambda e: e.logs.pop(3)),
     ("I2", "a line in another transaction", lambda e: replace(e, "logs", 10, xid=999)),
@@ -152,6 +158,9 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("I4 between", "two attempts of one number", lambda e: e.attempts.insert(1, e.attempts[0])),
     ("I4 between", "succeeded without an attempt", lambda e: drop_attempt(e, DONE)),
     ("I4 between", "a claim that made no attempt", lambda e: replace(e, "transitions", 3, fence=1)),
+    ("I4 a job fails", "it fails before its last attempt", failing("WORKER_LOST")),
+    ("I4 a job fails", "it waited for nobody", failing("DEPENDENCY_BLOCKED")),
+    ("I4 a job fails", "it fails for no reason", failing(None)),
     ("I4 no finish", "the result of the stale attempt", lambda e: change(e, LOST, result_attempt=1)),
     ("I4 no finish", "the stale attempt succeeded", lambda e: replace(e, "attempts", 0, outcome="succeeded")),
     ("I4 no finish", "the stale attempt ended late", lambda e: replace(e, "attempts", 0, ended_at=15.0)),

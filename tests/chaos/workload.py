@@ -23,8 +23,9 @@ HEARING_SEC = 30.0
 """When all jobs have ended, their followers know it after so long."""
 LOOKS_PER_SEC = 10.0
 """GETs of random jobs while the run lasts."""
+MOST_LOOKS = 1000
+"""GETs of single jobs when all have ended."""
 LOOKS_AT_ONCE = 8
-"""GETs of all jobs when all have ended."""
 
 
 class Workload:
@@ -65,16 +66,36 @@ class Workload:
                 follower.cancel()
 
     async def look_at_all(self) -> None:
-        """GET every accepted job once more, over connections that nothing breaks any more."""
+        """See every job once more in the list, and MOST_LOOKS of the accepted ones each by itself."""
         await self._http.aclose()
+        # Nothing breaks connections any more.
         self._http = self._client(kept=LOOKS_AT_ONCE)
+        await self._list_all()
         at_once = asyncio.Semaphore(LOOKS_AT_ONCE)
 
         async def look(job_id: str) -> None:
             async with at_once:
                 await self._patiently(self._get, job_id, "final")
 
-        await asyncio.gather(*(look(job_id) for job_id in self.accepted.values()))
+        ids = sorted(self.accepted.values())
+        await asyncio.gather(*(look(job_id) for job_id in self._dice.sample(ids, min(MOST_LOOKS, len(ids)))))
+
+    async def _list_all(self) -> None:
+        """Note what the list says of every job, and which accepted ones it leaves out."""
+        unseen: set[str] = set(self.accepted.values())
+        give_up_at = self._history.now() + PATIENCE_SEC
+        page: dict[str, Any] = {"limit": 200, "cursor": ""}
+        while page["cursor"] is not None and self._history.now() < give_up_at:
+            began = self._history.now()
+            answer = await self._ask("GET", "/v1/jobs", params=page)
+            if answer is None or not answer.is_success:
+                continue
+            for job in answer.json()["jobs"]:
+                self._history.add("seen", began=began, job=job["id"], status=job["status"], by="list", code=200)
+                unseen.discard(job["id"])
+            page["cursor"] = answer.json()["next_cursor"]
+        for job_id in unseen:
+            self._history.add("seen", began=give_up_at, job=job_id, status="absent", by="list", code=200)
 
     async def close(self) -> None:
         """Hang up."""
