@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -78,9 +79,19 @@ def on_happened(*, name: str, labels: Mapping[str, str], count: int, **_: Any) -
 def sums(window_sec: int, queues: Sequence[str] | None = None, *, always: bool = False) -> dict[str, int]:
     """How often each thing happened in the last `window_sec` seconds, by name; only names that have happened.
 
-    What was counted begins at a whole minute; up to some two minutes it is exact. queues: only counters that have one
-    of these as label. always: even while metrics are switched off, from the rows alone.
+    What was counted begins at a whole minute; up to a minute it is exact. queues: only counters that have one of these
+    as label. always: even while metrics are switched off, from the rows alone.
     """
+    found = Counter[str]()
+    for (name, _), value in sums_by_queue(window_sec, queues, always=always).items():
+        found[name] += value
+    return dict(found)
+
+
+def sums_by_queue(
+    window_sec: int, queues: Sequence[str] | None = None, *, always: bool = False
+) -> dict[tuple[str, str | None], int]:
+    """As `sums`, by name and queue; None for counters that do not know theirs."""
     now, counted_to = now_and_counted_to()
     begins = now - timedelta(seconds=window_sec)
     enabled = load().metrics_enabled
@@ -90,7 +101,8 @@ def sums(window_sec: int, queues: Sequence[str] | None = None, *, always: bool =
         "queues": None if queues is None else list(queues),
         "with_rows": enabled or always,
     }
-    return {row["name"]: row["value"] for row in rows("counters", params | span(since, now + timedelta(seconds=1)))}
+    found = rows("counters", params | span(since, now + timedelta(seconds=1)))
+    return {(row["name"], row["queue"]): row["value"] for row in found}
 
 
 def span(since: datetime, until: datetime) -> dict[str, Any]:

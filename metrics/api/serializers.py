@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from jobs.api.serializers import answer
+from jobs.api.serializers import Queue, answer
 
 
 class JobStatus(serializers.Serializer[Any]):
@@ -41,3 +41,53 @@ class PulledAlert(serializers.Serializer[Any]):
 
 
 MetricsAnswer = answer("RuntimeMetrics", metrics=Metrics(), alerts=PulledAlert(many=True))
+
+
+class RunningJob(serializers.Serializer[Any]):
+    """A job that a worker runs."""
+
+    id = serializers.UUIDField()
+    type = serializers.CharField()
+    queue = serializers.CharField()
+    attempt = serializers.IntegerField()
+    started_at = serializers.DateTimeField()
+    running_sec = serializers.FloatField()
+    timeout_sec = serializers.IntegerField()
+    progress = serializers.JSONField(allow_null=True)
+
+
+class Worker(serializers.Serializer[Any]):
+    """A live worker."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField(help_text="WORKER_ID.")
+    host = serializers.CharField()
+    pid = serializers.IntegerField()
+    pool = serializers.CharField(help_text="process: each job in a process of its own; io: all in one.")
+    queues = serializers.ListField(child=serializers.CharField())
+    slots = serializers.IntegerField(help_text="Jobs that it can run at once.")
+    busy = serializers.IntegerField(help_text="Of these, how many run, on whatever queue.")
+    version = serializers.CharField()
+    started_at = serializers.DateTimeField()
+    seen_at = serializers.DateTimeField(help_text="When it last said that it lives.")
+    jobs = RunningJob(many=True)
+
+
+class BusyQueue(Queue):
+    """A queue, how busy it is, and what came and went in the last minute."""
+
+    made_per_min = serializers.IntegerField(help_text="Jobs made, by whomever.")
+    ended_per_min = serializers.IntegerField(help_text="Jobs that succeeded, failed for good or were cancelled.")
+
+
+WorkersAnswer = answer("RuntimeWorkers", workers=Worker(many=True), count=serializers.IntegerField())
+QueuesAnswer = answer("RuntimeQueues", queues=BusyQueue(many=True), count=serializers.IntegerField())
+
+
+def _settings(help_text: str) -> serializers.DictField:
+    """A part's name → its settings."""
+    return serializers.DictField(child=serializers.DictField(), help_text=help_text)
+
+
+HandlersAnswer = answer("RuntimeHandlers", handlers=_settings("deploy, tool_exec, data_fetch and web_search."))
+ProvidersAnswer = answer("RuntimeProviders", providers=_settings("codex and openai."))

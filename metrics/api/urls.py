@@ -8,4 +8,8 @@ from metrics.api import views
 
 urlpatterns = [
     path("runtime/metrics", views.MetricsView.as_view(), name="runtime-metrics"),
+    path("runtime/workers", views.WorkersView.as_view(), name="runtime-workers"),
+    path("runtime/queues", views.RuntimeQueuesView.as_view(), name="runtime-queues"),
+    path("runtime/handlers", views.HandlersView.as_view(), name="runtime-handlers"),
+    path("runtime/providers", views.ProvidersView.as_view(), name="runtime-providers"),
 ]

@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from access.principals import principal_of
 from jobs.api.views import ERRORS
-from metrics import pull
+from metrics import pull, runtime
 from metrics.api import serializers as shapes
 from rauskuclaw import errors
 from rauskuclaw.api.pagination import int_param, text_param
@@ -42,6 +42,46 @@ class MetricsView(APIView):
             request, "window_sec", load().alert_window_sec, pull.MAX_WINDOW_SEC, minimum=pull.MIN_WINDOW_SEC
         )
         return Response({"ok": True, **pull.metrics(window_sec, _queues(request))})
+
+
+class WorkersView(APIView):
+    """Who works on what."""
+
+    @extend_schema(operation_id="runtime_workers", tags=["runtime"], responses={200: shapes.WorkersAnswer, **ERRORS})
+    def get(self, request: Request) -> Response:
+        """The live workers, and the jobs that each runs. A key with a queue allowlist sees those on its queues."""
+        found = runtime.workers(principal_of(request))
+        return Response({"ok": True, "workers": found, "count": len(found)})
+
+
+class RuntimeQueuesView(APIView):
+    """How busy the queues are, with their rates."""
+
+    @extend_schema(operation_id="runtime_queues", tags=["runtime"], responses={200: shapes.QueuesAnswer, **ERRORS})
+    def get(self, request: Request) -> Response:
+        """The queues that this key may see: as `GET /v1/queues`, and how many jobs came and went in the last minute."""
+        found = runtime.busy_queues(principal_of(request))
+        return Response({"ok": True, "queues": found, "count": len(found)})
+
+
+class HandlersView(APIView):
+    """What the built-in handlers that reach out are set to."""
+
+    @extend_schema(operation_id="runtime_handlers", tags=["runtime"], responses={200: shapes.HandlersAnswer, **ERRORS})
+    def get(self, request: Request) -> Response:
+        """Which are switched on; for admins also their allowlists and limits."""
+        return Response({"ok": True, "handlers": runtime.handlers(principal_of(request))})
+
+
+class ProvidersView(APIView):
+    """What the language model providers are set to."""
+
+    @extend_schema(
+        operation_id="runtime_providers", tags=["runtime"], responses={200: shapes.ProvidersAnswer, **ERRORS}
+    )
+    def get(self, request: Request) -> Response:
+        """Which are switched on; for admins also how."""
+        return Response({"ok": True, "providers": runtime.providers(principal_of(request))})
 
 
 def _queues(request: Request) -> tuple[str, ...] | None:

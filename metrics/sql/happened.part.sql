@@ -15,11 +15,12 @@ ended AS MATERIALIZED (
     WHERE a.ended_at >= %(since)s::timestamptz AND a.ended_at < %(until)s::timestamptz
 ),
 made AS MATERIALIZED (
-    SELECT date_trunc('minute', j.created_at) AS minute, j.type, j.queue
+    SELECT
+        date_trunc('minute', j.created_at) AS minute, j.type, j.queue,
+        j.group_id IS NULL
+            AND (SELECT l.message FROM jobs_joblog AS l WHERE l.job_id = j.id ORDER BY l.id LIMIT 1) = 'Job created' AS posted
     FROM jobs_job AS j
-    CROSS JOIN LATERAL (SELECT l.message FROM jobs_joblog AS l WHERE l.job_id = j.id ORDER BY l.id LIMIT 1) AS first_line
     WHERE j.created_at >= %(since)s::timestamptz AND j.created_at < %(until)s::timestamptz
-        AND j.group_id IS NULL AND first_line.message = 'Job created'
 ),
 told AS MATERIALIZED (
     SELECT date_trunc('minute', l.ts) AS minute, l.message, l.meta, j.type, j.queue, j.error ->> 'code' AS code
@@ -32,7 +33,10 @@ told AS MATERIALIZED (
         )
 ),
 happened (minute, name, labels, value) AS MATERIALIZED (
-    SELECT minute, 'job.created', jsonb_build_object('type', type, 'queue', queue), count(*) FROM made GROUP BY minute, type, queue
+    SELECT minute, 'job.created', jsonb_build_object('type', type, 'queue', queue), count(*)
+    FROM made WHERE posted GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'job.made', jsonb_build_object('type', type, 'queue', queue), count(*) FROM made GROUP BY minute, type, queue
     UNION ALL
     SELECT minute, 'job.claimed', jsonb_build_object('type', type, 'queue', queue), count(*) FROM began GROUP BY minute, type, queue
     UNION ALL
@@ -53,6 +57,16 @@ happened (minute, name, labels, value) AS MATERIALIZED (
     UNION ALL
     SELECT minute, 'job.blocked', jsonb_build_object('type', type, 'queue', queue), count(*)
     FROM told WHERE message = 'Dependency blocked job' GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'job.ended', jsonb_build_object('type', type, 'queue', queue, 'status', status), count(*)
+    FROM (
+        SELECT minute, type, queue, CASE WHEN failed THEN 'failed' ELSE 'succeeded' END AS status
+        FROM ended WHERE failed OR outcome = 'succeeded'
+        UNION ALL
+        SELECT minute, type, queue, CASE message WHEN 'Job cancelled' THEN 'cancelled' ELSE 'failed' END
+        FROM told WHERE message NOT LIKE 'Callback %%'
+    ) AS gone
+    GROUP BY minute, type, queue, status
     UNION ALL
     SELECT minute, 'job.cancelled', jsonb_build_object('type', type), count(*)
     FROM told WHERE message = 'Job cancelled' GROUP BY minute, type

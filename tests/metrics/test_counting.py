@@ -41,8 +41,8 @@ def one_of_each(claimed: Make, make_job: Make) -> None:
 
 
 EACH = {
-    "job.created": 5, "job.claimed": 3, "job.succeeded": 1, "job.retried": 1, "job.failed_terminal": 1,
-    "job.cancelled": 1, "attempt.ended": 3,
+    "job.made": 5, "job.created": 5, "job.claimed": 3, "job.succeeded": 1, "job.retried": 1, "job.failed_terminal": 1,
+    "job.ended": 3, "job.cancelled": 1, "attempt.ended": 3,
 }  # fmt: skip
 
 
@@ -82,8 +82,8 @@ def test_a_window_leaves_out_what_is_older(make_job: Make, ago: Ago) -> None:
     ago(100)
     make_job()
 
-    assert sums(60) == {"job.created": 1}
-    assert sums(3600) == {"job.created": 2}
+    assert sums(60) == {"job.created": 1, "job.made": 1}
+    assert sums(3600) == {"job.created": 2, "job.made": 2}
 
 
 def test_labels_tell_type_queue_code_and_status_apart(claimed: Make, ago: Ago) -> None:
@@ -102,7 +102,7 @@ def test_with_queues_only_counters_that_know_theirs_count(claimed: Make, make_jo
     make_job(queue="gpu")
     one_of_each(claimed, make_job)
 
-    assert sums(60, ["gpu"]) == {"job.created": 1}
+    assert sums(60, ["gpu"]) == {"job.created": 1, "job.made": 1}
 
 
 def test_ends_without_an_attempt_are_failures_too(make_job: Make) -> None:
@@ -186,7 +186,7 @@ def test_after_a_long_pause_of_beat_it_catches_up_an_hour_at_a_time(make_job: Ma
     ago(5 * 3600)
 
     assert [count_up() for _ in range(3)] == [60, 60, 60]
-    assert sums(6 * 3600) == {"job.created": 1}
+    assert sums(6 * 3600) == {"job.created": 1, "job.made": 1}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -209,7 +209,7 @@ def test_two_that_count_at_once_count_once(make_job: Make, ago: Ago) -> None:
         thread.join()
 
     assert Total.objects.get(name="job.created").value == 20
-    assert sums(3600) == {"job.created": 20}
+    assert sums(3600) == {"job.created": 20, "job.made": 20}
 
 
 def test_how_long_things_took_is_kept_in_buckets(claimed: Make, ago: Ago) -> None:
