@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, cast
 
@@ -59,6 +59,18 @@ def fill(queue: str, pool: str, *, wait: bool = True) -> int:
         found = rows("fill", params) if locked else []
     publish(found)
     return len(found)
+
+
+def after_commit(step: Callable[[], object]) -> None:
+    """Do what follows from a transaction once it has committed, and now where there is none.
+
+    Its failure is logged and leaves the caller's success alone: the rows say what happened, and the reconciler goes on.
+    """
+
+    def afterwards() -> None:  # Django's report of a failure needs a function that has a name
+        step()
+
+    transaction.on_commit(afterwards, robust=True)
 
 
 def renew_window(queue: str, *, type: str | None = None) -> None:

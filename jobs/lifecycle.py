@@ -257,7 +257,7 @@ def _settle_group(group_id: uuid.UUID) -> list[uuid.UUID]:
             if parent["status"] is not None:
                 transaction.on_commit(partial(live.announce, [parent["parent_id"]]))
             if parent["status"] == Status.QUEUED:
-                transaction.on_commit(partial(dispatch.fill, parent["queue"], parent["pool"]))
+                dispatch.after_commit(partial(dispatch.fill, parent["queue"], parent["pool"]))
             if parent["has_dependants"] and parent["status"] == Status.FAILED:
                 _block_dependants_of([parent["parent_id"]])
             if parent["calls_back"]:
@@ -275,7 +275,7 @@ def _settle_group(group_id: uuid.UUID) -> list[uuid.UUID]:
 
 def _settle_after_commit(group_ids: Iterable[uuid.UUID | None]) -> None:
     if known := {group_id for group_id in group_ids if group_id is not None}:
-        transaction.on_commit(partial(settle_groups, known), robust=True)
+        dispatch.after_commit(lambda: settle_groups(known))
 
 
 def _groups_made_by(ended: Iterable[Job]) -> list[uuid.UUID]:
@@ -346,7 +346,7 @@ def reopen(job_id: uuid.UUID, *, by: str) -> Job:
             actor=by, action="job.retried", object_type="job", object_id=str(job_id), details={"series": updated.series}
         )
         transaction.on_commit(partial(live.announce, [job_id]))
-        transaction.on_commit(partial(dispatch.fill, job.queue, job.pool))
+        dispatch.after_commit(partial(dispatch.fill, job.queue, job.pool))
     return updated
 
 
@@ -376,7 +376,7 @@ def _settle_dependants(job_id: uuid.UUID, status: Status) -> None:
     if status == Status.SUCCEEDED:
         released = rows("release_dependants", {"id": job_id})
         for queue, pool in {(row["queue"], row["pool"]) for row in released if row["waiting_on"] == 0}:
-            transaction.on_commit(partial(dispatch.fill, queue, pool))
+            dispatch.after_commit(partial(dispatch.fill, queue, pool))
         return
     _block_dependants_of([job_id])
 

@@ -424,7 +424,7 @@ def create(
         if named:
             for job, plan in zip(jobs, plans if jobs else [], strict=True):
                 dependencies.link(job, plan)
-        transaction.on_commit(partial(_announce, jobs, wants_fill=any(wants for _, wants in made)))
+        dispatch.after_commit(partial(_announce, jobs, wants_fill=any(wants for _, wants in made)))
     return jobs
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import redis as redis_py
+from django.db import OperationalError
 from django.utils import timezone
 from kombu import Connection
 
 from jobs import dispatch, lifecycle
 from jobs.models import Job, JobType
+from jobs.reconciler import reconcile
 from jobs.submission import NewJob, submit, submit_batch
 from rauskuclaw import redis
 from rauskuclaw.celery import app
@@ -36,6 +38,24 @@ def test_below_saturation_a_new_job_is_published_at_once(make_job: Make, publish
 
     assert job_ids(published()) == [str(job.id)]
     assert Job.objects.get(pk=job.pk).published_at is not None
+
+
+def test_jobs_are_made_though_their_window_cannot_be_filled_now(
+    make_type: Callable[..., JobType], published: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> int:
+        raise OperationalError("the connection is closed")
+
+    make_type("report.generate")
+    with monkeypatch.context() as patched:
+        patched.setattr(dispatch, "fill", away)
+        made = submit_batch([NewJob(type="report.generate")] * 2, created_by="test")
+    assert len(made) == Job.objects.count() == 2
+    assert published() == []
+
+    reconcile()
+
+    assert len(published()) == 2
 
 
 def test_celery_reads_the_message_with_the_jobs_own_limits(make_job: Make, wire: redis_py.Redis) -> None:

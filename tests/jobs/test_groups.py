@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from pydantic import BaseModel
 
@@ -294,6 +294,25 @@ def test_what_a_crash_left_undone_the_reconciler_does(maker: Any, monkeypatch: p
     assert now(going_on).published_at is not None
     assert states(failing, *children(failing), *children(cancelled)) == ["failed", "failed", "cancelled", "cancelled"]
     assert reconciler.reconcile().group_steps == 0
+
+
+def test_a_childs_end_stands_though_its_group_cannot_be_settled(maker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = run(maker(add_up(1)))
+    (child,) = children(parent)
+
+    def away(_: Any) -> int:
+        raise OperationalError("the connection is closed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "settle_groups", away)
+        run(child)
+    assert states(now(child), now(parent)) == ["succeeded", "queued"]
+    assert "Stale attempt ignored" not in log(child)
+
+    reconciler.reconcile()
+    run_all()
+
+    assert states(now(parent)) == ["succeeded"]
 
 
 @pytest.mark.parametrize("round_", range(5))
