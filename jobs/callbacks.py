@@ -2,6 +2,8 @@
 
 The outbox row is written by the statement that ends the job, so no end is forgotten. Delivery is at least once: a
 deliverer claims a row by pushing `next_try_at` past its own time limit, and if it dies the row comes due again.
+
+Other parts tell people of things by the same way (`enqueue`), by HTTP or by mail.
 """
 
 from __future__ import annotations
@@ -15,20 +17,24 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
+from smtplib import SMTPException
 from typing import Any
 
 import httpx
+from django.core.mail import EmailMessage
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from access import audit
+from jobs import dispatch
 from jobs.lifecycle import Line, append_logs
 from jobs.models import CallbackDelivery
 from jobs.sql import statement
@@ -49,6 +55,7 @@ logger = logging.getLogger("jobs.callbacks")
 
 PAYLOAD_KEYS = ("id", "type", "status", "attempts", "max_attempts", "result", "error", "updated_at")
 """The body's keys in the contract's order, which jsonb does not keep."""
+MAILTO = "mailto:"
 MAX_URL_CHARS = 2_000
 MAX_IN_FLIGHT = 50
 """Deliveries a process has under way at once."""
@@ -113,6 +120,17 @@ def deliver_due(*, limit: int = MAX_IN_FLIGHT) -> bool:
     return bool(claimed)
 
 
+def enqueue(urls: Iterable[str], payload: Mapping[str, Any]) -> None:
+    """Have `payload`, which is of no job, delivered to each URL, in the caller's transaction.
+
+    It goes to an http(s) URL as a job's callback does; by mail to a `mailto:` one, with the first line of its `text` as
+    the subject.
+    """
+    rows = [CallbackDelivery(job=None, series=0, url=url, payload=dict(payload)) for url in urls]
+    if CallbackDelivery.objects.bulk_create(rows):
+        transaction.on_commit(dispatch.ring_callbacks)
+
+
 def redeliver(delivery_id: int, *, by: str) -> CallbackDelivery:
     """Make a delivered, skipped or dead callback due now; audit-logged. One older than the age limit gets one try.
 
@@ -132,7 +150,7 @@ def redeliver(delivery_id: int, *, by: str) -> CallbackDelivery:
             action="callback.redelivered",
             object_type="callback",
             object_id=str(delivery_id),
-            details={"job_id": str(delivery.job_id), "was": was},
+            details={"job_id": str(delivery.job_id) if delivery.job_id else None, "was": was},
         )
         delivery.refresh_from_db()
     return delivery
@@ -196,10 +214,14 @@ def _claim(limit: int, config: Config) -> list[CallbackDelivery]:
 def _refusal(delivery: CallbackDelivery, config: Config) -> Outcome | None:
     """Why the operator's settings forbid this delivery, or None."""
     url = delivery.url
+    if url.startswith(MAILTO):
+        return (
+            None if config.smtp_host else Outcome(error="SMTP_HOST is not set", refusal=("warn", "Mail not sent", None))
+        )
     if not config.callbacks_enabled:
         line: Line = ("info", "Callback skipped (callbacks.enabled=false)", {"callback_url": url})
         return Outcome(error="callbacks are switched off (CALLBACKS_ENABLED)", refusal=line)
-    if error := _not_allowlisted(url, config):
+    if error := not_allowlisted(url):
         return Outcome(error=error, refusal=_blocked_line(url))
     if config.callback_signing_enabled and not _secret(config):
         name = "CALLBACK_SIGNING_SECRET"
@@ -209,7 +231,9 @@ def _refusal(delivery: CallbackDelivery, config: Config) -> Outcome | None:
     return None
 
 
-def _not_allowlisted(url: str, config: Config) -> str:
+def not_allowlisted(url: str) -> str:
+    """Why the operator's allowlist forbids the URL, or ""."""
+    config = load()
     try:
         host = parse_url(url).host
     except BlockedUrl as blocked:
@@ -231,12 +255,12 @@ def _secret(config: Config) -> bytes:
 
 
 def _send(delivery: CallbackDelivery, config: Config) -> Outcome:
-    """One POST, in a thread of its own: no database here."""
+    """One POST, or mail, in a thread of its own: no database here."""
+    if delivery.url.startswith(MAILTO):
+        return _mail(delivery)
     timeout_sec = config.callback_timeout_sec
-    body = json.dumps(
-        {key: delivery.payload.get(key) for key in PAYLOAD_KEYS}, ensure_ascii=False, separators=(",", ":")
-    )
-    content = body.encode()
+    payload = {key: delivery.payload.get(key) for key in PAYLOAD_KEYS} if delivery.job_id else delivery.payload
+    content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"content-type": "application/json", "x-rauskuclaw-delivery": str(delivery.pk)}
     if config.callback_signing_enabled:
         headers |= signature_headers(_secret(config), content, timestamp=int(time.time()))
@@ -259,6 +283,21 @@ def _send(delivery: CallbackDelivery, config: Config) -> Outcome:
     return Outcome(status, error="" if 200 <= status < 300 else f"the receiver answered HTTP {status}")
 
 
+def _mail(delivery: CallbackDelivery) -> Outcome:
+    """By Django's mail settings, which are the configuration's SMTP_*."""
+    text = str(delivery.payload.get("text", ""))
+    details = json.dumps(delivery.payload, ensure_ascii=False, indent=2)
+    subject = text.partition("\n")[0][:200]
+    try:
+        EmailMessage(subject, f"{text}\n\n{details}\n", to=[delivery.url.removeprefix(MAILTO)]).send()
+    except (OSError, SMTPException) as error:
+        return Outcome(error=f"the mail server did not take it: {type(error).__name__}: {error}"[:500])
+    except Exception:
+        logger.exception("mail %s could not be sent", delivery.pk)
+        return Outcome(error="internal error; the server's log has the trace")
+    return Outcome()
+
+
 def signature_headers(secret: bytes, body: bytes, *, timestamp: int) -> dict[str, str]:
     """The headers that sign `body`. timestamp: Unix seconds, part of what is signed."""
     mac = hmac.new(secret, f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
@@ -273,7 +312,7 @@ def _record(delivery: CallbackDelivery, outcome: Outcome) -> None:
     with transaction.atomic():
         claimed = CallbackDelivery.objects.filter(pk=delivery.pk, state=State.PENDING, next_try_at=delivery.next_try_at)
         columns, line = _consequences(delivery, outcome)
-        if claimed.update(last_status=outcome.status, **columns):
+        if claimed.update(last_status=outcome.status, **columns) and delivery.job_id:
             append_logs(delivery.job_id, [line])
 
 

@@ -454,7 +454,8 @@ class IdempotencyKey(models.Model):
 
 
 class CallbackDelivery(models.Model):
-    """Outbox row: one callback to deliver for one end of a job (`series` tells ends apart)."""
+    """Outbox row: one callback to deliver for one end of a job (`series` tells ends apart); or, of no job, what else
+    people are told (`callbacks.enqueue`)."""
 
     class State(models.TextChoices):
         PENDING = "pending", "Pending"
@@ -463,7 +464,7 @@ class CallbackDelivery(models.Model):
         DEAD = "dead", "Dead: gave up"
 
     id = models.BigAutoField(primary_key=True)
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="callbacks")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="callbacks", null=True, blank=True)
     series = models.PositiveSmallIntegerField()
     url = models.TextField()
     payload = models.JSONField(encoder=DjangoJSONEncoder)
@@ -491,7 +492,7 @@ class CallbackDelivery(models.Model):
         indexes = [models.Index(fields=["next_try_at"], condition=Q(state="pending"), name="callback_due")]
 
     def __str__(self) -> str:
-        return f"callback {self.id} of {self.job_id}"
+        return f"callback {self.id} of {self.job_id or 'no job'}"
 
 
 BEAT_NODE = uuid.UUID(int=0)

@@ -151,7 +151,7 @@ def delivery_json(delivery: CallbackDelivery) -> dict[str, Json]:
     is_pending = delivery.state == CallbackDelivery.State.PENDING
     return {
         "id": delivery.id,
-        "job_id": str(delivery.job_id),
+        "job_id": str(delivery.job_id) if delivery.job_id else None,
         "series": delivery.series,
         "url": delivery.url,
         "state": delivery.state,

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs.models import Job
-from metrics.models import Count, Progress
+from metrics.models import Count, Level, Progress
 from metrics.sql import rows
 from rauskuclaw.config import load
 
@@ -30,6 +30,8 @@ MOST_AT_ONCE = timedelta(hours=1)
 """Of time that one run counts; beat's next run goes on."""
 BOUNDS_SEC = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds of the histograms' buckets; the last bucket has none. A new bound starts the totals' counts anew."""
+DATABASE_MIB = "database.mib"
+"""The level of the database's size."""
 CONTRACT = (
     "job.created", "job.idempotency_hit", "job.cancelled", "job.claimed", "job.succeeded", "job.retried",
     "job.failed_terminal", "callback.delivered", "callback.failed", "callback.blocked_allowlist",
@@ -56,7 +58,9 @@ def count_up() -> int:
         if until <= since:
             return 0
         rows("count_to", span(since, until))
-        Count.objects.filter(minute__lt=now - retention()).delete()
+        rows("database_size", {"minute": until - timedelta(minutes=1), "name": DATABASE_MIB})
+        for kept in (Count, Level):
+            kept._default_manager.filter(minute__lt=now - retention()).delete()
     return int((until - since) / timedelta(minutes=1))
 
 

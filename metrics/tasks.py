@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.tasks import database_may_be_away
 from metrics import counting
+from metrics.alerts import evaluate
 from rauskuclaw.celery import app
 
 
@@ -12,3 +13,10 @@ def count() -> None:
     """Count the minutes that are over. Twice is harmless: one run holds the row, the other passes."""
     with database_may_be_away():
         counting.count_up()
+
+
+@app.task(name="metrics.evaluate_alerts", ignore_result=True)
+def evaluate_alerts() -> None:
+    """Fire and resolve alerts. Twice is harmless: one run holds the lock, the other passes."""
+    with database_may_be_away():
+        evaluate.evaluate()

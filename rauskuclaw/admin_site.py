@@ -20,6 +20,7 @@ _GROUPS = (
             ("Workers", "memory", "jobs.node"),
         ),
     ),
+    ("Watch", (("Alerts", "notifications", "metrics.alert"), ("Alert rules", "rule", "metrics.alertrule"))),
     (
         "Access",
         (

@@ -82,6 +82,7 @@ SECTIONS = {
     "Jobs": "idempotency_ttl_sec",
     "Worker": "worker_id",
     "Callbacks": "callbacks_enabled",
+    "Mail": "smtp_host",
     "Metrics and alerts": "metrics_enabled",
     "Handlers": "workspace_root",
 }
@@ -257,6 +258,19 @@ class Config(BaseSettings):
         86_400, "CALLBACK_MAX_AGE_SEC", "A callback not delivered in this many seconds is dead.",
         cfg="callbacks.max_age_sec", ge=1,
     )  # fmt: skip
+
+    smtp_host: str = setting(
+        "", "SMTP_HOST", "Mail server that alerts are sent through; empty: no mail is sent.", cfg="mail.host"
+    )
+    smtp_port: int = setting(587, "SMTP_PORT", "Its port.", cfg="mail.port", ge=1, le=65535)
+    smtp_user: str = setting("", "SMTP_USER", "User name there; empty: none.", cfg="mail.user")
+    smtp_password: SecretStr | None = setting(None, "SMTP_PASSWORD", "Password there.")
+    smtp_security: Literal["starttls", "tls", "none"] = setting(
+        "starttls", "SMTP_SECURITY", "How the connection is secured.", cfg="mail.security"
+    )
+    mail_from: str = setting(
+        "rauskuclaw@localhost", "MAIL_FROM", "Sender of mails.", cfg="mail.from", pattern=r"^[^\r\n]{3,320}$"
+    )
 
     metrics_enabled: Switch = setting(
         True, "METRICS_ENABLED", "`0`: nothing is counted, and no alert is raised by itself.", cfg="metrics.enabled"

@@ -141,6 +141,13 @@ X_FRAME_OPTIONS = "DENY"
 if CONFIG.trust_proxy:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+EMAIL_HOST, EMAIL_PORT = CONFIG.smtp_host, CONFIG.smtp_port
+EMAIL_HOST_USER = CONFIG.smtp_user
+EMAIL_HOST_PASSWORD = CONFIG.smtp_password.get_secret_value() if CONFIG.smtp_password else ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = CONFIG.smtp_security == "starttls", CONFIG.smtp_security == "tls"
+EMAIL_TIMEOUT = CONFIG.callback_timeout_sec
+DEFAULT_FROM_EMAIL = CONFIG.mail_from
+
 LANGUAGE_CODE = "en"
 USE_I18N = False
 TIME_ZONE = "UTC"

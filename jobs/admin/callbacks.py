@@ -62,8 +62,10 @@ class CallbackDeliveryAdmin(ReadOnlyAdmin):
         return badge(STATE_LABELS[delivery.state], delivery.get_state_display())
 
     @admin.display(description="job")
-    def job_link(self, delivery: CallbackDelivery) -> SafeString:
-        """To the job."""
+    def job_link(self, delivery: CallbackDelivery) -> SafeString | str:
+        """To the job; an alert's delivery is of none."""
+        if delivery.job_id is None:
+            return "–"
         url = reverse("admin:jobs_job_change", args=[delivery.job_id])
         return format_html('<a class="rc-mono text-link" href="{}">{}</a>', url, str(delivery.job_id)[:8])
 
@@ -75,7 +77,8 @@ class CallbackDeliveryAdmin(ReadOnlyAdmin):
     @admin.display(description="payload")
     def shown_payload(self, delivery: CallbackDelivery) -> SafeString:
         """The body that is sent."""
-        return json_block({key: delivery.payload.get(key) for key in callbacks.PAYLOAD_KEYS})
+        payload = delivery.payload
+        return json_block({key: payload.get(key) for key in callbacks.PAYLOAD_KEYS} if delivery.job_id else payload)
 
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
         """Who may use the action."""

@@ -7,6 +7,8 @@ from typing import Any
 from rest_framework import serializers
 
 from jobs.api.serializers import Queue, answer
+from metrics.alerts.rules import DEFINITIONS
+from metrics.models import Alert as AlertRow
 
 
 class JobStatus(serializers.Serializer[Any]):
@@ -34,7 +36,7 @@ class Metrics(serializers.Serializer[Any]):
 class PulledAlert(serializers.Serializer[Any]):
     """Something is wrong now."""
 
-    code = serializers.ChoiceField(choices=["QUEUE_STALLED", "HIGH_FAILURE_RATE"])
+    code = serializers.CharField(help_text="QUEUE_STALLED or HIGH_FAILURE_RATE.")
     severity = serializers.ChoiceField(choices=["warn"])
     message = serializers.CharField()
     details = serializers.JSONField()
@@ -91,3 +93,62 @@ def _settings(help_text: str) -> serializers.DictField:
 
 HandlersAnswer = answer("RuntimeHandlers", handlers=_settings("deploy, tool_exec, data_fetch and web_search."))
 ProvidersAnswer = answer("RuntimeProviders", providers=_settings("codex and openai."))
+
+
+class Alert(serializers.Serializer[Any]):
+    """One time that a rule fired, from then until it was resolved."""
+
+    id = serializers.IntegerField()
+    code = serializers.CharField(help_text=f"One of {', '.join(DEFINITIONS)}.")
+    scope = serializers.CharField(allow_null=True, help_text="Of what, where there are several: a queue.")
+    state = serializers.ChoiceField(choices=AlertRow.State.choices)
+    severity = serializers.ChoiceField(choices=["warn"])
+    message = serializers.CharField()
+    details = serializers.JSONField()
+    value = serializers.FloatField(help_text="What was measured last, in the unit of the rule's threshold.")
+    fired_at = serializers.DateTimeField()
+    seen_at = serializers.DateTimeField(help_text="When it was last found to hold.")
+    told_at = serializers.DateTimeField(
+        allow_null=True, help_text="When people were told; null while a cooldown lasts."
+    )
+    acknowledged_at = serializers.DateTimeField(allow_null=True)
+    acknowledged_by = serializers.CharField(allow_null=True)
+    resolved_at = serializers.DateTimeField(allow_null=True)
+
+
+class AlertRule(serializers.Serializer[Any]):
+    """A rule as it holds now."""
+
+    code = serializers.CharField(help_text=f"One of {', '.join(DEFINITIONS)}.")
+    meaning = serializers.CharField()
+    unit = serializers.CharField(help_text="Of the threshold.")
+    enabled = serializers.BooleanField()
+    threshold = serializers.FloatField()
+    window_sec = serializers.IntegerField(allow_null=True, help_text="null: it looks back on nothing.")
+    min_count = serializers.IntegerField(allow_null=True)
+    cooldown_sec = serializers.IntegerField()
+    webhooks = serializers.ListField(child=serializers.CharField())
+    emails = serializers.ListField(child=serializers.CharField())
+
+
+class AlertRuleChange(serializers.Serializer[Any]):
+    """What can be said of a rule; at least one field. null: the default."""
+
+    enabled = serializers.BooleanField(default=True)
+    threshold = serializers.FloatField(allow_null=True, help_text="From which value on it fires; above 0.")
+    window_sec = serializers.IntegerField(min_value=60, max_value=604_800, allow_null=True)
+    min_count = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True)
+    cooldown_sec = serializers.IntegerField(min_value=0, max_value=604_800, default=900)
+    webhooks = serializers.ListField(child=serializers.CharField(), help_text="Hosts of CALLBACK_ALLOWLIST.")
+    emails = serializers.ListField(child=serializers.CharField(), help_text="Sent through SMTP_HOST.")
+
+
+AlertAnswer = answer("AlertAnswer", alert=Alert())
+AlertList = answer(
+    "AlertList",
+    alerts=Alert(many=True),
+    count=serializers.IntegerField(help_text="Alerts on this page."),
+    next_cursor=serializers.CharField(allow_null=True, help_text="null after the last page."),
+)
+RuleAnswer = answer("AlertRuleAnswer", rule=AlertRule())
+RuleList = answer("AlertRuleList", rules=AlertRule(many=True), count=serializers.IntegerField())

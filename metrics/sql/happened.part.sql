@@ -74,6 +74,9 @@ happened (minute, name, labels, value) AS MATERIALIZED (
     SELECT minute, 'attempt.ended', jsonb_build_object('type', type, 'queue', queue, 'outcome', outcome), count(*)
     FROM ended GROUP BY minute, type, queue, outcome
     UNION ALL
+    SELECT minute, 'attempt.lost', jsonb_build_object('type', type, 'queue', queue), count(*)
+    FROM ended WHERE outcome = 'lost' GROUP BY minute, type, queue
+    UNION ALL
     SELECT minute, 'callback.delivered', jsonb_build_object('status', meta ->> 'status'), count(*)
     FROM told WHERE message = 'Callback delivered' GROUP BY minute, meta ->> 'status'
     UNION ALL

@@ -65,7 +65,7 @@ def hook(server: Server, path: str = "/hook") -> str:
 
 
 def last_line(delivery: CallbackDelivery) -> tuple[str, str, Any]:
-    line = JobLog.objects.filter(job_id=delivery.job_id).latest("id")
+    line = JobLog.objects.filter(job=delivery.job).latest("id")
     return line.level, line.message, line.meta
 
 
