@@ -79,7 +79,6 @@ def parse_new_job(body: object) -> NewJob:
     callback_url = str(body["callback_url"]) if body.get("callback_url") else None
     if callback_url is not None and (problem := callback_url_problem(callback_url)):
         faults.append(("callback_url", problem))
-    tags = body.get("tags")
     new = {
         "priority": _integer(body, "priority", 0, 10, faults),
         "timeout_sec": _integer(body, "timeout_sec", 1, 3600, faults),
@@ -96,7 +95,7 @@ def parse_new_job(body: object) -> NewJob:
         queue=str(queue).strip(),
         input=body.get("input"),
         callback_url=callback_url,
-        tags=tuple(_text(tag) for tag in tags[:MAX_TAGS]) if isinstance(tags, list) else (),
+        tags=tags_of(body.get("tags")),
         flow=turn,
         **new,
     )
@@ -112,8 +111,10 @@ def _integer(body: Mapping[str, Any], name: str, low: int, high: int, faults: li
     return None
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def tags_of(value: Any) -> tuple[str, ...]:
+    """The first MAX_TAGS of a list, each a text; none of anything else (contract 2.3)."""
+    tags = value[:MAX_TAGS] if isinstance(value, list) else []
+    return tuple(tag if isinstance(tag, str) else json.dumps(tag, ensure_ascii=False) for tag in tags)
 
 
 def submit(

@@ -65,9 +65,11 @@ app.conf.update(
     beat_schedule={
         "reconcile": {"task": "jobs.reconcile", "schedule": 1.0},
         "deliver callbacks": {"task": "jobs.deliver_callbacks", "schedule": 1.0},
+        "schedules": {"task": "schedules.tick", "schedule": 1.0},
         "prune": {"task": "jobs.prune", "schedule": 3600.0},
         "count": {"task": "metrics.count", "schedule": 10.0},
         "evaluate alerts": {"task": "metrics.evaluate_alerts", "schedule": 10.0},
+        "prune schedules": {"task": "schedules.prune", "schedule": 3600.0},
     },
 )
 # Celery's Django fixup closes the database connection before and after each task unless this is set: a new connection

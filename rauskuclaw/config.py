@@ -81,6 +81,7 @@ SECTIONS = {
     "Access": "api_key",
     "Jobs": "idempotency_ttl_sec",
     "Worker": "worker_id",
+    "Schedules": "scheduler_enabled",
     "Callbacks": "callbacks_enabled",
     "Mail": "smtp_host",
     "Metrics and alerts": "metrics_enabled",
@@ -226,6 +227,22 @@ class Config(BaseSettings):
     hard_limit_grace_sec: float = setting(
         2.0, "HARD_LIMIT_GRACE_SEC", "Seconds from a job's timeout to the kill of a handler that did not stop.",
         cfg="worker.hard_limit_grace_sec", ge=0.5, le=300,
+    )  # fmt: skip
+
+    scheduler_enabled: Switch = setting(
+        True, "SCHEDULER_ENABLED", "`0`: no schedule makes a job by itself.", cfg="worker.scheduler.enabled"
+    )
+    scheduler_batch_size: int = setting(
+        500, "SCHEDULER_BATCH_SIZE", "Due schedules that one transaction takes; a tick goes on until none is due.",
+        cfg="worker.scheduler.batch_size", ge=1, le=1000,
+    )  # fmt: skip
+    scheduler_cron_tz: str = setting(
+        "UTC", "SCHEDULER_CRON_TZ", "IANA time zone of the schedules that name none.",
+        cfg="worker.scheduler.cron_timezone", min_length=1,
+    )  # fmt: skip
+    scheduler_history_days: int = setting(
+        30, "SCHEDULER_HISTORY_DAYS", "Days that the runs of a schedule are kept; their jobs are not touched.",
+        cfg="worker.scheduler.history_days", ge=1, le=3650,
     )  # fmt: skip
 
     callbacks_enabled: bool = setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
+from zoneinfo import available_timezones
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -137,4 +138,7 @@ def cross_checks(config: Config) -> list[str]:
         for name in config.worker_queue_allowlist
         if not QUEUE.fullmatch(name)
     ]
+    # Listing them takes 40 ms, in every process.
+    if config.scheduler_cron_tz != "UTC" and config.scheduler_cron_tz not in available_timezones():
+        problems.append(f"SCHEDULER_CRON_TZ: {config.scheduler_cron_tz!r} is no IANA time zone, e.g. Europe/Helsinki.")
     return problems

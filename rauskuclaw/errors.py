@@ -103,6 +103,20 @@ NOT_READY = Code(
 )
 DEV_JOB_ERROR = Code("DEV_JOB_ERROR", 400, "The dev job could not be created.", "Read the message.")
 
+# Why a schedule makes no job (`last_error.code`)
+SCHEDULE_TYPE_UNAVAILABLE = Code(
+    "SCHEDULE_TYPE_UNAVAILABLE", None, "The schedule's job type does not exist or is disabled.",
+    "Enable the type, or give the schedule another one; it is tried again each minute."
+)  # fmt: skip
+SCHEDULE_CRON_INVALID = Code(
+    "SCHEDULE_CRON_INVALID", None, "The stored cron expression or time zone cannot be understood.",
+    "PATCH the schedule with a valid `cron` or `policy.time_zone`; it is tried again each minute."
+)  # fmt: skip
+SCHEDULE_DISPATCH_ERROR = Code(
+    "SCHEDULE_DISPATCH_ERROR", None, "The schedule's job was refused or could not be written.",
+    "Read `last_error.message`, mend the schedule's input; it is tried again each minute."
+)  # fmt: skip
+
 # Ends of a job or of one attempt (`job.error.code`)
 INPUT_INVALID = Code(
     "INPUT_INVALID", None, "The job's input does not fit its handler.", "Mend the input and create a new job.", False
@@ -131,7 +145,8 @@ JOB_TIMEOUT = Code(
 )
 JOB_CANCELLED = Code("JOB_CANCELLED", None, "The job was cancelled.", "Nothing; or retry the job.")
 REPLACED = Code(
-    "REPLACED", None, "A newer job of the same key took this one's place, as its type's on_limit or its `unique` say.",
+    "REPLACED", None, "A newer job of the same key took this one's place, as its type's on_limit, its `unique` or its"
+    " schedule's overlap say.",
     "Nothing: the newer job does the work. See the log for its id."
 )  # fmt: skip
 DROPPED = Code(

@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "memory",
     "metrics",
     "providers",
+    "schedules",
     "workspaces",
 ]
 
@@ -214,7 +215,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         name: {"level": CONFIG.log_level}
-        for name in ("rauskuclaw", "access", "jobs", "memory", "metrics", "providers", "workspaces")
+        for name in ("rauskuclaw", "access", "jobs", "memory", "metrics", "providers", "schedules", "workspaces")
     }
     # Answers are in the access log (rauskuclaw.access) already, and faults with their traceback.
     | {"django.request": {"level": "CRITICAL"}},

@@ -15,6 +15,7 @@ urlpatterns = [
     path("v1/ping", Ping.as_view(), name="ping"),
     path("v1/schema", Schema.as_view(), name="schema"),
     path("v1/", include("jobs.api.urls")),
+    path("v1/", include("schedules.api.urls")),
     path("v1/", include("access.api.urls")),
     path("v1/", include("metrics.api.urls")),
     path("docs", Docs.as_view(), name="docs"),

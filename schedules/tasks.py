@@ -1,0 +1,21 @@
+"""Celery's doors, rung by beat. What they ring is in rauskuclaw/celery.py."""
+
+from __future__ import annotations
+
+from jobs.tasks import database_may_be_away
+from rauskuclaw.celery import app
+from schedules import dispatch, history
+
+
+@app.task(name="schedules.tick", ignore_result=True)
+def tick() -> None:
+    """Each second. Any number may run at once: each due schedule is taken by one."""
+    with database_may_be_away():
+        dispatch.tick()
+
+
+@app.task(name="schedules.prune", ignore_result=True)
+def prune() -> None:
+    """Delete runs that are older than SCHEDULER_HISTORY_DAYS."""
+    with database_may_be_away():
+        history.prune()
