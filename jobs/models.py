@@ -489,7 +489,10 @@ class CallbackDelivery(models.Model):
                 name="callback_is_delivered_iff_delivered_at",
             ),
         ]
-        indexes = [models.Index(fields=["next_try_at"], condition=Q(state="pending"), name="callback_due")]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=Q(state="pending"), name="callback_due"),
+            models.Index(fields=["id"], condition=Q(state="dead"), name="callback_dead"),
+        ]
 
     def __str__(self) -> str:
         return f"callback {self.id} of {self.job_id or 'no job'}"

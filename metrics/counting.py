@@ -32,6 +32,7 @@ BOUNDS_SEC = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
 """Upper bounds of the histograms' buckets; the last bucket has none. A new bound starts the totals' counts anew."""
 DATABASE_MIB = "database.mib"
 """The level of the database's size."""
+BOUNDS_MS = [round(bound * 1000) for bound in BOUNDS_SEC]
 CONTRACT = (
     "job.created", "job.idempotency_hit", "job.cancelled", "job.claimed", "job.succeeded", "job.retried",
     "job.failed_terminal", "callback.delivered", "callback.failed", "callback.blocked_allowlist",
@@ -43,7 +44,7 @@ CONTRACT = (
 
 def count_up() -> int:
     """Count the minutes that are over. Returns how many. Any number may run at once: one counts, the others pass."""
-    now_and_counted_to()
+    _begin()
     with transaction.atomic():
         held = Progress.objects.select_for_update(skip_locked=True).annotate(now=Now()).first()
         if held is None:
@@ -57,7 +58,7 @@ def count_up() -> int:
         until = min(_minute(now - timedelta(seconds=GRACE_SEC)), since + MOST_AT_ONCE)
         if until <= since:
             return 0
-        rows("count_to", span(since, until))
+        rows("count_to", {"since": since, "until": until, "bounds_ms": BOUNDS_MS})
         rows("database_size", {"minute": until - timedelta(minutes=1), "name": DATABASE_MIB})
         for kept in (Count, Level):
             kept._default_manager.filter(minute__lt=now - retention()).delete()
@@ -96,22 +97,23 @@ def sums_by_queue(
     window_sec: int, queues: Sequence[str] | None = None, *, always: bool = False
 ) -> dict[tuple[str, str | None], int]:
     """As `sums`, by name and queue; None for counters that do not know theirs."""
-    now, counted_to = now_and_counted_to()
-    begins = now - timedelta(seconds=window_sec)
-    enabled = load().metrics_enabled
-    since = begins if always and not enabled else max(begins, counted_to)
+    _begin()
+    recorded = load().metrics_enabled
     params = {
-        "begins": now if always and not enabled else begins,
+        "window_sec": window_sec,
         "queues": None if queues is None else list(queues),
-        "with_rows": enabled or always,
+        "counted": recorded or not always,
+        "uncounted": recorded or always,
+        "bounds_ms": BOUNDS_MS,
     }
-    found = rows("counters", params | span(since, now + timedelta(seconds=1)))
-    return {(row["name"], row["queue"]): row["value"] for row in found}
+    return {(row["name"], row["queue"]): row["value"] for row in rows("counters", params)}
 
 
-def span(since: datetime, until: datetime) -> dict[str, Any]:
-    """What `happened.part.sql` asks for."""
-    return {"since": since, "until": until, "bounds_ms": [round(bound * 1000) for bound in BOUNDS_SEC]}
+def totals() -> list[tuple[str, dict[str, Any], int]]:
+    """Name, labels and value of every counter since counting began; histograms by `bucket`, their sums in `…_ms`."""
+    _begin()
+    found = rows("totals", {"uncounted": load().metrics_enabled, "bounds_ms": BOUNDS_MS})
+    return [(row["name"], json.loads(row["labels"]), row["value"]) for row in found]
 
 
 def retention() -> timedelta:
@@ -119,17 +121,11 @@ def retention() -> timedelta:
     return timedelta(days=load().metrics_retention_days)
 
 
-def now_and_counted_to() -> tuple[datetime, datetime]:
-    """By Postgres' clock: now, and the moment from which on rows are not counted for good.
-
-    At the first call of all that is when the oldest job was made.
-    """
-    found = Progress.objects.annotate(now=Now()).first()
-    if found is None:
+def _begin() -> None:
+    """At the first use of all, counting begins with the oldest job."""
+    if not Progress.objects.exists():
         first = Job.objects.order_by("created_at", "id").values_list("created_at", flat=True).first()
         Progress.objects.bulk_create([Progress(counted_to=_minute(first or timezone.now()))], ignore_conflicts=True)
-        found = Progress.objects.annotate(now=Now()).get()
-    return found.now, found.counted_to
 
 
 def _minute(moment: datetime) -> datetime:

@@ -296,6 +296,9 @@ class Config(BaseSettings):
         7, "METRICS_RETENTION_DAYS", "How long counts by the minute are kept, in days; less than 1 is 1.",
         cfg="metrics.retention_days", le=3650,
     )  # fmt: skip
+    metrics_public: Switch = setting(
+        False, "METRICS_PUBLIC", "`1`: `/metrics`, for Prometheus, needs no key.", cfg="metrics.public"
+    )
     alert_window_sec: Annotated[int, _at_least(60)] = setting(
         3600, "ALERT_WINDOW_SEC", "Window of counters and alerts, in seconds; less than 60 is 60.",
         cfg="metrics.alerts.window_sec", le=604_800,

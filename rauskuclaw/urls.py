@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from metrics.api.prometheus import Prometheus
 from rauskuclaw.health import Health, Ping, Ready
 from rauskuclaw.pages import Docs, Home, Schema
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("", Home.as_view(), name="home"),
     path("health", Health.as_view(), name="health"),
     path("ready", Ready.as_view(), name="ready"),
+    path("metrics", Prometheus.as_view(), name="prometheus"),
     path("v1/ping", Ping.as_view(), name="ping"),
     path("v1/schema", Schema.as_view(), name="schema"),
     path("v1/", include("jobs.api.urls")),

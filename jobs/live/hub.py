@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
+from jobs.live import audience
 from jobs.live.doorbell import Doorbell
 from jobs.live.follow import Follower, Follows
 from jobs.live.hints import Hint, Rings
@@ -74,7 +75,7 @@ class Hub:
             self._serving = None
 
     async def _serve(self) -> None:
-        parts = [self._follows.run, self._watches.run]
+        parts = [self._follows.run, self._watches.run, self._tell_how_many]
         if (url := load().redis_url) is not None:
             parts.append(Doorbell(url.get_secret_value(), self._on_hint, self._on_change).run)
         else:
@@ -86,6 +87,12 @@ class Hub:
         finally:
             self._follows.hears_hints = self._watches.hears_hints = None
             self._rows.drop_connection()
+
+    async def _tell_how_many(self) -> None:
+        """Note the number of subscribers where metrics find it (jobs/live/audience.py)."""
+        while True:
+            await asyncio.to_thread(audience.note, len(self._follows) + len(self._watches))
+            await asyncio.sleep(audience.NOTE_SEC)
 
     def _on_hint(self, hint: Hint) -> None:
         if isinstance(hint, Rings):

@@ -1,5 +1,7 @@
 -- Count what happened in whole minutes, for good: by the minute and in total. The caller holds the row of Progress.
-WITH
+WITH span AS MATERIALIZED (
+    SELECT %(since)s::timestamptz AS since, %(until)s::timestamptz AS until
+),
 {{happened}},
 by_minute AS (
     INSERT INTO metrics_count (minute, name, labels, value) SELECT minute, name, labels, value FROM happened

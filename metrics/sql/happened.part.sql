@@ -1,10 +1,10 @@
--- What happened from %(since)s until %(until)s, from the rows that tell of it: a counter a row and minute (happened), and
--- how long things took (took: milliseconds, in %(bounds_ms)s's buckets).
+-- What happened in the caller's `span` (since, until: one row), from the rows that tell of it: a counter a row and minute
+-- (happened), how long things took (took: milliseconds, in %(bounds_ms)s's buckets), and both without minutes (everything).
 -- Served by attempt_by_time, job_newest, joblog_by_job and joblog_counted. Locks: none.
 began AS MATERIALIZED (
     SELECT date_trunc('minute', a.started_at) AS minute, j.type, j.queue, a.waited_ms
     FROM jobs_attempt AS a JOIN jobs_job AS j ON j.id = a.job_id
-    WHERE a.started_at >= %(since)s::timestamptz AND a.started_at < %(until)s::timestamptz
+    WHERE a.started_at >= (SELECT since FROM span) AND a.started_at < (SELECT until FROM span)
 ),
 ended AS MATERIALIZED (
     SELECT
@@ -12,7 +12,7 @@ ended AS MATERIALIZED (
         (EXTRACT(EPOCH FROM a.ended_at - j.created_at) * 1000)::bigint AS total_ms,
         a.outcome IN ('failed', 'timed_out', 'lost') AND NOT a.retried AS failed
     FROM jobs_attempt AS a JOIN jobs_job AS j ON j.id = a.job_id
-    WHERE a.ended_at >= %(since)s::timestamptz AND a.ended_at < %(until)s::timestamptz
+    WHERE a.ended_at >= (SELECT since FROM span) AND a.ended_at < (SELECT until FROM span)
 ),
 made AS MATERIALIZED (
     SELECT
@@ -20,12 +20,12 @@ made AS MATERIALIZED (
         j.group_id IS NULL
             AND (SELECT l.message FROM jobs_joblog AS l WHERE l.job_id = j.id ORDER BY l.id LIMIT 1) = 'Job created' AS posted
     FROM jobs_job AS j
-    WHERE j.created_at >= %(since)s::timestamptz AND j.created_at < %(until)s::timestamptz
+    WHERE j.created_at >= (SELECT since FROM span) AND j.created_at < (SELECT until FROM span)
 ),
 told AS MATERIALIZED (
     SELECT date_trunc('minute', l.ts) AS minute, l.message, l.meta, j.type, j.queue, j.error ->> 'code' AS code
     FROM jobs_joblog AS l JOIN jobs_job AS j ON j.id = l.job_id
-    WHERE l.ts >= %(since)s::timestamptz AND l.ts < %(until)s::timestamptz
+    WHERE l.ts >= (SELECT since FROM span) AND l.ts < (SELECT until FROM span)
         AND l.message IN (
             'Job cancelled', 'Job expired', 'Child failed', 'Dependency blocked job', 'Callback delivered', 'Callback failed',
             'Callback blocked (not allowlisted)', 'Callback skipped (callbacks.enabled=false)',

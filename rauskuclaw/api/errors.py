@@ -24,7 +24,7 @@ from rauskuclaw.errors import Code, Problem
 logger = logging.getLogger("rauskuclaw.api")
 
 DATABASE_RETRY_AFTER_SEC = 2
-_API_ROOTS = ("v1", "health", "ready")
+_API_ROOTS = ("v1", "health", "ready", "metrics")
 
 
 def is_api_path(path: str) -> bool:
