@@ -30,6 +30,7 @@ from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
 from jobs.slots import Held, Why
 from jobs.sql import rows
+from jobs.transitions import RetryPolicy
 from rauskuclaw import __version__, errors, redis
 from rauskuclaw.config import load
 from rauskuclaw.wire import PoolName, job_queue, redis_keys
@@ -234,7 +235,7 @@ def _fail(death: Death) -> None:
         details={"killed": True},
         # One that disturbs all others would only do it again.
         retry=timed_out,
-        retry_in_sec=lifecycle.RetryPolicy().wait_sec(1),
+        retry_in_sec=RetryPolicy().wait_sec(1),
         outcome=Outcome.TIMED_OUT if timed_out else Outcome.FAILED,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,15 +16,15 @@ from jobs import dispatch, groups, lifecycle
 from jobs.handlers import inputs, registry
 from jobs.handlers.base import AttemptFailed, Level, Retry, Spawn, TimeLimit
 from jobs.handlers.inputs import InvalidInput
-from jobs.lifecycle import Claim
 from jobs.log_buffer import LogBuffer
 from jobs.models import Job, Outcome
 from jobs.storable import NotStorable
+from jobs.transitions import Claim, Claimable, Finish
 from rauskuclaw import errors
-from rauskuclaw.config import load
 
 logger = logging.getLogger("jobs.attempts")
 
+DATABASE_AWAY = (OperationalError, InterfaceError)
 CLAIM_PATIENCE_SEC = 30.0
 """How long a claim waits for Postgres. After that the message is dropped and the reconciler publishes it again."""
 FINISH_PATIENCE_SEC = 600.0
@@ -34,22 +33,22 @@ FINISH_PATIENCE_SEC = 600.0
 T = TypeVar("T")
 
 
-def claim(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None) -> Claim | None:
-    """Claim the job at `fence`, waiting for Postgres while it is away. None: it is not to be had (any more).
+def claim(wanted: Claimable) -> Claim | None:
+    """Claim an attempt, waiting for Postgres while it is away. None: it is not to be had (any more).
 
     One that goes on after its children comes with what they came to; where that is too much, it fails here.
     """
-    lease_sec = load().lease_sec
-    claimed = with_patience(
-        lambda: lifecycle.claim(job_id, fence, worker=worker, node=node, lease_sec=lease_sec), CLAIM_PATIENCE_SEC
-    )
-    if claimed is None or not claimed.phase:
+    claimed = with_patience(lambda: lifecycle.claim(wanted), CLAIM_PATIENCE_SEC)
+    return None if claimed is None else _with_children(claimed, wanted.worker)
+
+
+def _with_children(claimed: Claim, worker: str) -> Claim | None:
+    if not claimed.phase:
         return claimed
-    resumed = claimed
     try:
-        return with_patience(lambda: groups.with_children(resumed), CLAIM_PATIENCE_SEC)
+        return with_patience(lambda: groups.with_children(claimed), CLAIM_PATIENCE_SEC)
     except AttemptFailed as error:
-        settle(resumed, failed(resumed, error), [], worker)
+        settle(claimed, failed(claimed, error), [], worker)
         return None
 
 
@@ -146,30 +145,54 @@ def settle(claim: Claim, ending: Ending, lines: list[dict[str, Any]], worker: st
 
 
 def _settle(claim: Claim, ending: Ending, lines: list[dict[str, Any]], worker: str) -> None:
-    if ending.outcome == Outcome.SUCCEEDED:
-        try:
-            accepted = lifecycle.succeed(claim.id, claim.fence, result=ending.result, lines=lines)
-        except NotStorable as error:
-            unusable = Ending(
-                Outcome.FAILED, code=errors.RESULT_INVALID.name, message=f"the result cannot be stored: {error}"
-            )
-            _settle(claim, unusable, lines, worker)
-            return
-    elif ending.spawn is not None:
+    if ending.spawn is None:
+        accepted = lifecycle.end(_end_of(claim, ending, lines))
+    else:
         try:
             accepted = groups.spawn(claim, ending.spawn, lines)
         except AttemptFailed as refused:
-            _settle(claim, failed(claim, refused), lines, worker)
-            return
-    else:
-        wait = claim.retry.wait_sec(claim.attempts) if ending.retry_after_sec is None else ending.retry_after_sec
-        accepted = lifecycle.fail(
-            claim.id, claim.fence, code=ending.code, message=ending.message, details=ending.details, retry=ending.retry,
-            retry_in_sec=wait, handler=claim.handler or "", outcome=ending.outcome, lines=lines,
-        )  # fmt: skip
+            accepted = lifecycle.end(_end_of(claim, failed(claim, refused), lines))
     if not accepted:
-        meta = {"attempt": claim.fence, "worker": worker, "outcome": ending.outcome}
-        lifecycle.append_logs(claim.id, [("warn", "Stale attempt ignored", meta)])
+        _note_stale(claim, ending, worker)
+
+
+def turn_over(
+    claim: Claim, ending: Ending, lines: list[dict[str, Any]], wanted: Claimable
+) -> tuple[bool, Claim | None]:
+    """`settle` one attempt and `claim` the next, in one transaction. False: Postgres is away, and neither was done.
+
+    False too for an attempt that ends by making jobs, which is a transaction of its own.
+    """
+    if ending.spawn is not None:
+        return False, None
+    try:
+        accepted, claimed = lifecycle.turn_over(_end_of(claim, ending, lines), wanted)
+    except DATABASE_AWAY as error:
+        logger.warning("the database is away: %s", error)
+        connection.close()
+        return False, None
+    if not accepted:
+        with_patience(lambda: _note_stale(claim, ending, wanted.worker), CLAIM_PATIENCE_SEC)
+    return True, None if claimed is None else _with_children(claimed, wanted.worker)
+
+
+def _end_of(claim: Claim, ending: Ending, lines: list[dict[str, Any]]) -> Finish:
+    if ending.outcome == Outcome.SUCCEEDED:
+        try:
+            return Finish.success(claim.id, claim.fence, result=ending.result, lines=lines)
+        except NotStorable as error:
+            message = f"the result cannot be stored: {error}"
+            ending = Ending(Outcome.FAILED, code=errors.RESULT_INVALID.name, message=message)
+    wait = claim.retry.wait_sec(claim.attempts) if ending.retry_after_sec is None else ending.retry_after_sec
+    return Finish.failure(
+        claim.id, claim.fence, code=ending.code, message=ending.message, details=ending.details, retry=ending.retry,
+        retry_in_sec=wait, handler=claim.handler or "", outcome=ending.outcome, lines=lines,
+    )  # fmt: skip
+
+
+def _note_stale(claim: Claim, ending: Ending, worker: str) -> None:
+    meta = {"attempt": claim.fence, "worker": worker, "outcome": ending.outcome}
+    lifecycle.append_logs(claim.id, [("warn", "Stale attempt ignored", meta)])
 
 
 def with_patience(step: Callable[[], T], patience_sec: float) -> T | None:
@@ -179,7 +202,7 @@ def with_patience(step: Callable[[], T], patience_sec: float) -> T | None:
     while True:
         try:
             return step()
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             connection.close()
             if time.monotonic() + wait > give_up_at:
                 logger.error("gave up after %.0f s without the database: %s", patience_sec, error)

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from jobs import live, processes
 from jobs.handlers.base import Child, ChildResult, Completed, Level, OnChildFailure, Spawn
-from jobs.lifecycle import Claim
 from jobs.log_buffer import LogBuffer
 from jobs.storable import text
+from jobs.transitions import Claim
 from rauskuclaw.config import load
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from django.db import transaction
 
-from jobs.sql import rows
+from jobs.sql import rows, rows_together
 from rauskuclaw import redis
 from rauskuclaw.config import load
 from rauskuclaw.wire import POOLS, PRIORITIES, SYSTEM_QUEUE, job_queue, redis_key, wire_priority
@@ -53,10 +53,8 @@ def fill(queue: str, pool: str, *, wait: bool = True) -> int:
 
     wait: whether to queue up behind another filler of it; if not, its work is left to it and 0 returned.
     """
-    with transaction.atomic():
-        locked = rows("fill_lock", {"queue": queue, "wait": wait})[0]["locked"]
-        params = {"queue": queue, "pool": pool, "ageing_sec": ageing_sec(), **window_params()}
-        found = rows("fill", params) if locked else []
+    params = {"queue": queue, "pool": pool, "ageing_sec": ageing_sec(), **window_params()}
+    _, found = rows_together(("fill_lock", {"queue": queue, "wait": wait}), ("fill", params))
     publish(found)
     return len(found)
 

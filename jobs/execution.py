@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from jobs import attempts, processes
 from jobs.attempts import Ending
 from jobs.context import AttemptContext
 from jobs.handlers.base import Cancelled, Interrupted, TimeLimit
-from jobs.lifecycle import Claim
 from jobs.log_buffer import LogBuffer
 from jobs.slots import Slots, Why
+from jobs.transitions import Claim, Claimable
 from rauskuclaw.config import load
 
 STOP_SIGNAL = signal.SIGUSR2
@@ -61,42 +64,80 @@ def cookie(node: uuid.UUID | None, job_id: uuid.UUID, number: int) -> str:
     return f"{node}/{job_id}/{number}"
 
 
-def run_attempt(
-    job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None, slots: Slots | None = None
-) -> None:
-    """Claim the job at `fence`, run it, and end the attempt. Twice is safe: the second claim finds nothing.
+@dataclass(frozen=True)
+class _Done:
+    """An attempt that has run, and what Postgres is to be told of its end. ending None: nothing, it is nobody's."""
 
-    slots: where the worker's parent sees what this process runs. What ends without a word is lost when its lease ends.
+    claim: Claim
+    ending: Ending | None
+    lines: list[dict[str, Any]]
+
+
+def run_attempts(wanted: Iterable[Claimable], *, slots: Slots | None = None) -> None:
+    """Claim an attempt, run it, end it; then the next. Twice is safe: the second claim finds nothing.
+
+    wanted: asked for the next one when the handler has returned, so that its claim can go with the end in one
+    transaction. slots: where the worker's parent sees what this process runs. What ends without a word is lost when its
+    lease ends.
     """
     slots = slots or Slots(1)
-    slots.take(job_id, fence + 1)
+    done: _Done | None = None
     try:
-        claim = attempts.claim(job_id, fence, worker=worker, node=node)
-        if claim is not None:
-            slots.take(job_id, claim.fence, timeout_sec=claim.timeout_sec)
-            _run_claimed(claim, worker=worker, node=node, slots=slots)
+        for it in wanted:
+            claim = _claim(it, slots) if done is None else _turn_over(done, it, slots)
+            done = None if claim is None else _run(claim, node=it.node, slots=slots)
+            worker = it.worker
+        if done is not None:
+            _settle(done, worker)
     finally:
         slots.clear()
 
 
-def _run_claimed(claim: Claim, *, worker: str, node: uuid.UUID | None, slots: Slots) -> None:
+def _claim(wanted: Claimable, slots: Slots) -> Claim | None:
+    slots.take(wanted.id, wanted.fence + 1)
+    return attempts.claim(wanted)
+
+
+def _turn_over(done: _Done, wanted: Claimable, slots: Slots) -> Claim | None:
+    if done.ending is not None:
+        # Before the claim: a cancel that comes right after it must find the attempt. This one's end is on its way.
+        slots.take(wanted.id, wanted.fence + 1)
+        turned, claim = attempts.turn_over(done.claim, done.ending, done.lines, wanted)
+        if turned:
+            _make_room(done.claim)
+            return claim
+        slots.take(done.claim.id, done.claim.fence)
+    _settle(done, wanted.worker)
+    return _claim(wanted, slots)
+
+
+def _settle(done: _Done, worker: str) -> None:
+    if done.ending is not None:
+        attempts.settle(done.claim, done.ending, done.lines, worker)
+    _make_room(done.claim)
+
+
+def _make_room(claim: Claim) -> None:
+    if claim.takes_limit:
+        attempts.make_room(claim)
+
+
+def _run(claim: Claim, *, node: uuid.UUID | None, slots: Slots) -> _Done:
+    slots.take(claim.id, claim.fence, timeout_sec=claim.timeout_sec)
     attempts.refill(claim, slots=load().worker_concurrency)
     buffer = LogBuffer(claim.id, claim.fence)
+    ending: Ending | None = None
     try:
         ending = _perform(claim, buffer, cookie=cookie(node, claim.id, claim.fence), slots=slots)
     except Cancelled:
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
         buffer.close()
-    else:
+    finally:
         # The time limit is the handler's: waiting for Postgres to take the result is not to be killed for it.
         slots.take(claim.id, claim.fence)
-        lines = buffer.close()
-        attempts.settle(claim, ending, lines, worker)
-    finally:
         # What commands left in the background ends with the attempt, however it ended.
         processes.kill_descendants(os.getpid())
-    if claim.takes_limit:
-        attempts.make_room(claim)
+    return _Done(claim, ending, [] if ending is None else buffer.close())
 
 
 def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> Ending:

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 
 from jobs import flow, lifecycle, submission
 from jobs.handlers.base import AttemptFailed, Child, ChildResult, Spawn
-from jobs.lifecycle import Claim, Group
 from jobs.models import Job, JobType, OnFailure, Status
 from jobs.sql import rows
 from jobs.storable import NotStorable, dumps, text
 from jobs.submission import NewJob
+from jobs.transitions import Claim, Group
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 

@@ -7,28 +7,24 @@ the same statement (jobs/sql/). What Postgres does not match does not happen: a 
 from __future__ import annotations
 
 import json
-import random
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, wraps
+from typing import Any, NamedTuple, ParamSpec
 
 from django.db import transaction
 
 from access import audit
 from jobs import dispatch, live
-from jobs.models import Job, JobDependency, JobGroup, OnFailure, Outcome, Status
-from jobs.sql import jobs, rows
-from jobs.storable import NotStorable, dumps, error_json, log_line
+from jobs.models import Job, JobDependency, JobGroup, Status
+from jobs.sql import jobs, rows, rows_together
+from jobs.storable import dumps, error_json, log_line
+from jobs.transitions import LAST, Claim, Claimable, Finish, Group
 from rauskuclaw import errors
-from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
 
-if TYPE_CHECKING:
-    from jobs.handlers.base import ChildResult
+P = ParamSpec("P")
 
 
 class Rule(NamedTuple):
@@ -52,9 +48,6 @@ RULES: dict[str, Rule] = {
     "reopen": Rule(frozenset({Status.FAILED, Status.CANCELLED}), frozenset({Status.QUEUED})),
 }
 
-MAX_RESULT_BYTES = 8 * 1024 * 1024
-_LAST = 2_147_483_646
-"""Sorts a transition's own line after the attempt's (and before `Re-queued for retry`)."""
 ORPHANS_AT_ONCE = 100
 """Jobs that one transaction cancels because their parent has ended."""
 GROUPS_AT_ONCE = 100
@@ -64,155 +57,61 @@ Line = tuple[str, str, Any]
 """(level, message, meta)."""
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """Waits between attempts: base × factor^(n-1), at most max, of which a share `jitter` is random. Seconds."""
-
-    base_sec: float = 2.0
-    factor: float = 2.0
-    max_sec: float = 300.0
-    jitter: float = 0.2
-
-    def wait_sec(self, attempts: int) -> float:
-        """The wait after `attempts` attempts have failed."""
-        wait = min(self.max_sec, self.base_sec * self.factor ** max(0, attempts - 1))
-        return wait * (1 + self.jitter * (2 * random.random() - 1))  # noqa: S311 - spreads load, hides nothing
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One attempt that this worker holds: the job's facts it needs, and how full the queue's window is."""
-
-    id: uuid.UUID
-    type: str
-    queue: str
-    pool: str
-    input: Any
-    attempts: int
-    max_attempts: int
-    fence: int
-    timeout_sec: int
-    started_at: datetime
-    phase: int
-    """How often the job has made children in this series."""
-    children: Sequence[ChildResult] = field(default=(), kw_only=True)
-    """What the last of them came to; `attempts.claim` reads them."""
-    state: Any = field(default=None, kw_only=True)
-    handler: str | None
-    """None: the job's type does not exist."""
-    enabled: bool
-    retry: RetryPolicy
-    takes_limit: bool
-    """Whether its end makes room for a job that a limit holds back."""
-    left_in_window: int
-    has_backlog: bool
-
-
-def claim(job_id: uuid.UUID, fence: int, *, worker: str, node: uuid.UUID | None, lease_sec: float) -> Claim | None:
+def claim(wanted: Claimable) -> Claim | None:
     """queued → running. None when another worker was first, or the job was cancelled or has moved on."""
-    found = rows("claim", {"id": job_id, "fence": fence, "worker": worker, "node": node, "lease_sec": lease_sec})
+    return _claimed(rows("claim", wanted.params))
+
+
+def _claimed(found: list[dict[str, Any]]) -> Claim | None:
     if not found:
         return None
-    row = found[0]
-    policy = [row.pop(name) for name in ("retry_base_sec", "retry_factor", "retry_max_sec", "retry_jitter")]
-    if isinstance(row["input"], str):
-        row["input"] = json.loads(row["input"])
-    claimed = Claim(
-        retry=RetryPolicy(*policy) if row["handler"] else RetryPolicy(), **row | {"enabled": bool(row["enabled"])}
-    )
-    live.announce([job_id])
+    claimed = Claim.of(found[0])
+    transaction.on_commit(partial(live.announce, [claimed.id]))
     return claimed
 
 
-def succeed(job_id: uuid.UUID, fence: int, *, result: Any, lines: Sequence[dict[str, Any]] = ()) -> bool:
-    """running → succeeded. False for a stale attempt. Raises NotStorable if `result` is not JSON, or is too large."""
-    encoded = dumps(result)
-    if len(encoded) > MAX_RESULT_BYTES:
-        raise NotStorable(f"{len(encoded)} bytes of JSON; at most {MAX_RESULT_BYTES} are kept")
-    line = log_line(_LAST, "Job succeeded", "info", None, None)
-    return _end(job_id, fence, Outcome.SUCCEEDED, result=encoded, lines=[*lines, line])
-
-
-def fail(
-    job_id: uuid.UUID,
-    fence: int,
-    *,
-    code: str | None,
-    message: str,
-    details: Any = None,
-    retry: bool,
-    retry_in_sec: float = 0.0,
-    handler: str = "",
-    outcome: Outcome = Outcome.FAILED,
-    lines: Sequence[dict[str, Any]] = (),
-) -> bool:
-    """running → queued again while `retry` and attempts are left, else → failed. False for a stale attempt."""
-    error = error_json(message, code=code, details=details)
-    meta = {"error": error["message"], "code": error["code"], "details": details, "handler": handler}
-    line = log_line(_LAST, "Job failed", "error", meta, None)
-    return _end(
-        job_id, fence, outcome, error=dumps(error), retry=retry, retry_in_sec=retry_in_sec, lines=[*lines, line]
-    )
-
-
-def lose(job_id: uuid.UUID, fence: int, *, reason: str) -> bool:
-    """running → queued again or failed with WORKER_LOST: the worker that held the lease is gone. False if it is not."""
-    error = error_json(f"the worker was lost while it ran this job: {reason}", code=errors.WORKER_LOST.name)
-    line = log_line(0, "Worker lost", "error", {"reason": reason}, None)
-    wait = RetryPolicy(base_sec=1.0).wait_sec(1)
-    return _end(job_id, fence, Outcome.LOST, error=dumps(error), retry=True, retry_in_sec=wait, lost=True, lines=[line])
-
-
-def _end(
-    job_id: uuid.UUID,
-    fence: int,
-    outcome: Outcome,
-    *,
-    lines: Sequence[dict[str, Any]],
-    result: str | None = None,
-    error: str | None = None,
-    retry: bool = False,
-    retry_in_sec: float = 0.0,
-    lost: bool = False,
-) -> bool:
-    params = {
-        "id": job_id,
-        "fence": fence,
-        "outcome": outcome.value,
-        "retry": retry,
-        "retry_in_sec": retry_in_sec,
-        "loss": int(lost),
-        "loss_limit": load().worker_lost_limit,
-        "result": result,
-        "error": error,
-        "lines": dumps(lines),
-    }
+def end(how: Finish) -> bool:
+    """End a running attempt. False for a stale one."""
     # Nearly all jobs have no dependants: for them the statement is the whole transaction, without BEGIN and COMMIT.
-    ended = rows("end_attempt", {**params, "alone": True})
+    ended = rows("end_attempt", {**how.params, "alone": True})
     if not ended:
         with transaction.atomic():
-            ended = rows("end_attempt", {**params, "alone": False})
+            ended = rows("end_attempt", {**how.params, "alone": False})
             if ended and ended[0]["status"] != Status.QUEUED:
-                _settle_dependants(job_id, Status(ended[0]["status"]))
-    if not ended:
-        return False
-    if ended[0]["status"] != Status.QUEUED:
-        _settle_after_commit([ended[0]["group_id"]])
+                _settle_dependants(how.job_id, Status(ended[0]["status"]))
+    if ended:
+        _after_end(how.job_id, ended[0])
+    return bool(ended)
+
+
+def _ending(terms: Callable[P, Finish]) -> Callable[P, bool]:
+    @wraps(terms)
+    def verb(*args: P.args, **kwargs: P.kwargs) -> bool:
+        return end(terms(*args, **kwargs))
+
+    return verb
+
+
+succeed, fail, lose = _ending(Finish.success), _ending(Finish.failure), _ending(Finish.loss)
+
+
+def turn_over(how: Finish, wanted: Claimable) -> tuple[bool, Claim | None]:
+    """`end` an attempt and `claim` the next one: one round trip and, for a job without dependants, one commit.
+
+    Neither depends on the other: whether the attempt was stale, whether the next one was to be had.
+    """
+    ended, claimed = rows_together(("end_attempt", {**how.params, "alone": True}), ("claim", wanted.params))
+    if ended:
+        _after_end(how.job_id, ended[0])
+    return bool(ended) or end(how), _claimed(claimed)
+
+
+def _after_end(job_id: uuid.UUID, ended: dict[str, Any]) -> None:
+    if ended["status"] != Status.QUEUED:
+        _settle_after_commit([ended["group_id"]])
     transaction.on_commit(partial(live.announce, [job_id]))
-    if ended[0]["calls_back"]:
+    if ended["calls_back"]:
         transaction.on_commit(dispatch.ring_callbacks)
-    return True
-
-
-@dataclass(frozen=True)
-class Group:
-    """What a job that waits for children is to remember."""
-
-    id: uuid.UUID
-    size: int
-    depth: int
-    on_failure: OnFailure
-    state: Any
 
 
 def suspend(job_id: uuid.UUID, fence: int, *, group: Group, lines: Sequence[dict[str, Any]] = ()) -> bool:
@@ -221,7 +120,7 @@ def suspend(job_id: uuid.UUID, fence: int, *, group: Group, lines: Sequence[dict
     False for a stale attempt, which must make none. Raises NotStorable if the group's state is not JSON.
     """
     meta = {"on_failure": group.on_failure}
-    line = log_line(_LAST, f"Waiting for {group.size} job{'s' * (group.size > 1)}", "info", meta, None)
+    line = log_line(LAST, f"Waiting for {group.size} job{'s' * (group.size > 1)}", "info", meta, None)
     params = {
         "id": job_id, "fence": fence, "group": group.id, "size": group.size, "depth": group.depth,
         "on_failure": group.on_failure.value, "state": dumps(group.state), "lines": dumps([*lines, line]),

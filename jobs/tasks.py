@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, connection
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
 from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
+from jobs.transitions import Claimable
 from rauskuclaw.celery import app
 from rauskuclaw.config import load
 from rauskuclaw.wire import POOLS, job_queue
@@ -71,13 +72,19 @@ def _run_chain(worker: agent.Agent, first: dispatch.Message) -> None:
     slots = _process_pool().slots
     # Here and not in worker_process_init: billiard sets its own signal handlers after that.
     execution.install_signal_handlers(slots)
+    name = load().worker_id
+    wanted = (Claimable(it.job_id, it.fence, name, worker.node) for it in _chain(worker.queues, first))
+    execution.run_attempts(wanted, slots=slots)
+
+
+def _chain(queues: Sequence[str], first: dispatch.Message) -> Iterator[dispatch.Message]:
+    until = time.monotonic() + dispatch.CHAIN_SEC
     message: dispatch.Message | None = first
-    chain_until = time.monotonic() + dispatch.CHAIN_SEC
     while message is not None:
-        execution.run_attempt(message.job_id, message.fence, worker=load().worker_id, node=worker.node, slots=slots)
-        if time.monotonic() >= chain_until:
+        yield message
+        if time.monotonic() >= until:
             return
-        message = dispatch.take_next(worker.queues, max_timeout_sec=first.timeout_sec)
+        message = dispatch.take_next(queues, max_timeout_sec=first.timeout_sec)
 
 
 def _process_pool() -> ProcessPool:

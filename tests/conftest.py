@@ -10,9 +10,10 @@ import pytest
 from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
 
-from jobs.lifecycle import Claim, claim
+from jobs.lifecycle import claim
 from jobs.models import Job, JobType
 from jobs.submission import NewJob, submit
+from jobs.transitions import Claim, Claimable
 from rauskuclaw import config
 from tests.apiclient import KEYS, Api
 
@@ -91,7 +92,7 @@ def claimed(make_job: Callable[..., Job]) -> Callable[..., Claim]:
     def make(**fields: Any) -> Claim:
         job = make_job(**fields)
         Job.objects.filter(pk=job.pk, published_at=None).update(published_at=job.created_at)
-        found = claim(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30)
+        found = claim(Claimable(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30))
         assert found is not None
         return found
 

@@ -126,6 +126,12 @@ def pytest_load_initial_conftests() -> Generator[None]:
     return (yield)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Without workers the tests would run in the parent of the servers, and tests of attempts kill their descendants."""
+    if config.getoption("numprocesses", None) == 0 and _servers.running:
+        raise pytest.UsageError("use -n 1 instead of -n 0: the servers are children of this process")
+
+
 def pytest_report_header() -> str:
     """Say what the tests run on."""
     names = ", ".join(server.name for server, _ in _servers.running)

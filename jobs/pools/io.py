@@ -26,10 +26,10 @@ from jobs import attempts
 from jobs.attempts import Ending
 from jobs.context import AsyncAttemptContext
 from jobs.handlers.base import AsyncHandler, TimeLimit
-from jobs.lifecycle import Claim
 from jobs.log_buffer import LogBuffer
 from jobs.pools import Death, End
 from jobs.slots import NO_LIMIT_SEC, Held, Why
+from jobs.transitions import Claim, Claimable
 from rauskuclaw.config import load
 from rauskuclaw.wire import PoolName
 
@@ -176,7 +176,7 @@ class IOPool:
         attempt.held = replace(attempt.held, since=time.monotonic())
         with self._lock:
             self._attempts.add(attempt)
-        claim = attempts.claim(attempt.held.job_id, fence, worker=worker, node=self._node)
+        claim = attempts.claim(Claimable(attempt.held.job_id, fence, worker, self._node))
         if claim is not None:
             attempt.held = replace(attempt.held, since=time.monotonic(), timeout_sec=claim.timeout_sec)
             attempts.refill(claim, slots=self.concurrency)

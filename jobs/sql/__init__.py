@@ -7,6 +7,7 @@ beneath a running process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -59,13 +60,35 @@ class _PreparedCursor(psycopg.Cursor[Any]):
 
 def rows(name: str, params: Mapping[str, Any], *, folder: Path = _FOLDER) -> list[dict[str, Any]]:
     """Run one statement and return its rows as dicts. JSON columns are text, as everywhere below Django's models."""
+    with _cursor() as cursor:
+        cursor.execute(statement(name, folder), params)
+        return _fetch(name, cursor, folder)
+
+
+def rows_together(*calls: tuple[str, Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Run statements in one round trip, in one transaction: all or none. The rows of each, as `rows` returns them.
+
+    Each sees what those before it did. Outside a transaction they are one of their own, whose end waits for the disk
+    once: that is how Postgres treats what comes before a pipeline's Sync.
+    """
+    with contextlib.ExitStack() as cursors:
+        opened = [cursors.enter_context(_cursor()) for _ in calls]
+        with connection.wrap_database_errors, connection.connection.pipeline():
+            for cursor, (name, params) in zip(opened, calls, strict=True):
+                cursor.execute(statement(name), params)
+        return [_fetch(name, cursor) for cursor, (name, _) in zip(opened, calls, strict=True)]
+
+
+def _cursor() -> Any:
     connection.ensure_connection()
     # Django's own cursors bind on the client. Wrapped as those are: with its error classes and its query log.
-    with connection._prepare_cursor(_PreparedCursor(connection.connection)) as cursor:  # type: ignore[attr-defined]
-        cursor.execute(statement(name, folder), params)
-        if (columns := _columns.get((folder, name))) is None:
-            columns = _columns[folder, name] = tuple(column[0] for column in cursor.description)
-        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    return connection._prepare_cursor(_PreparedCursor(connection.connection))  # type: ignore[attr-defined]
+
+
+def _fetch(name: str, cursor: Any, folder: Path = _FOLDER) -> list[dict[str, Any]]:
+    if (columns := _columns.get((folder, name))) is None:
+        columns = _columns[folder, name] = tuple(column[0] for column in cursor.description)
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
 def jobs(name: str, params: Mapping[str, Any]) -> list[Job]:

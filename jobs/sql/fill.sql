@@ -6,8 +6,8 @@
 --    them: one probe a group, however many jobs each holds.
 -- 3. Of each group with room its first few by turn_at. Among all of them: first by priority with age (turn_at is when a
 --    job was made, less a span for each step of priority), then by turns between keys, then by turn_at.
--- Locks: the caller holds the locks of fill_lock.sql since an EARLIER statement: one filler at a time, and this
--- statement's snapshot sees what the one before it published. Rows with SKIP LOCKED.
+-- Locks: those of fill_lock.sql, an EARLIER statement of the transaction: one filler at a time, and this statement's
+-- snapshot sees what the one before it published. Without them nothing is published. Rows with SKIP LOCKED.
 WITH RECURSIVE active AS MATERIALIZED (
     SELECT
         type, concurrency_key AS key, count(*)::int AS n,
@@ -38,7 +38,7 @@ rule AS MATERIALIZED (
             )
         )::int AS room
     FROM (SELECT 1) AS always LEFT JOIN jobs_queue AS q ON q.name = %(queue)s::text
-    WHERE q.paused IS NOT TRUE
+    WHERE q.paused IS NOT TRUE AND current_setting('rauskuclaw.fills', true) = 'true'
 ),
 waiting AS (
     (

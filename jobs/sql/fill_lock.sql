@@ -1,5 +1,6 @@
 -- One filler a queue at a time (its limit counts over both pools), until the transaction ends. wait false: somebody else
--- is at it, so leave it to them.
+-- is at it, so leave it to them. fill.sql reads in rauskuclaw.fills, which ends with the transaction, whose turn it is:
+-- so the two can go in one round trip.
 -- Where any type has a limit, which counts over all queues, also one filler of all at a time; always after the queue's
 -- own lock, so nobody waits in a circle.
 WITH own AS MATERIALIZED (
@@ -10,7 +11,7 @@ WITH own AS MATERIALIZED (
     END AS locked
 )
 SELECT
-    locked,
+    set_config('rauskuclaw.fills', locked::text, true),
     CASE WHEN locked AND EXISTS (
         SELECT FROM jobs_jobtype
         WHERE max_running IS NOT NULL OR max_running_per_key IS NOT NULL OR rate_limit IS NOT NULL

@@ -15,8 +15,8 @@ from django.utils import timezone
 from access.models import AuditEntry
 from jobs import lifecycle
 from jobs.admin import common
-from jobs.lifecycle import Claim
 from jobs.models import Job, Status
+from jobs.transitions import Claim
 from tests.admin.conftest import Admin, SignIn
 
 JOBS = "jobs/job/"

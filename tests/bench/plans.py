@@ -13,7 +13,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
+import psycopg
 from django.db import connection, transaction
 from psycopg import ClientCursor, sql
 
@@ -97,7 +99,9 @@ def captured(*, as_if_large: bool = False) -> Iterator[list[Plan]]:
                 busy = False
         return execute(statement, params, many, context)
 
-    with connection.execute_wrapper(explain):
+    # In a pipeline nothing can be asked between two statements; in a transaction they do the same.
+    one_by_one = mock.patch.object(psycopg.Connection, "pipeline", lambda _: transaction.atomic())
+    with connection.execute_wrapper(explain), one_by_one:
         yield plans
 
 

@@ -11,6 +11,7 @@ from access.principals import Principal
 from jobs import dispatch, explain, lifecycle, queries, reconciler
 from jobs.models import Job, JobType, Status
 from jobs.submission import NewJob, submit, submit_batch
+from jobs.transitions import Claim, Claimable
 
 ADMIN = Principal("bench", "admin")
 TWO_QUEUES = Principal("bench", "read", queue_allowlist=("mail", "models"))
@@ -74,7 +75,8 @@ class Uses:
         }
 
     def _claim(self) -> None:
-        assert lifecycle.claim(next(self._published), 0, worker="bench", node=None, lease_sec=LEASE_SEC) is not None
+        wanted = Claimable(next(self._published), 0, worker="bench", node=None, lease_sec=LEASE_SEC)
+        assert lifecycle.claim(wanted) is not None
 
     def _succeed(self) -> None:
         claim = next(self._running)
@@ -90,8 +92,8 @@ class Uses:
         return found
 
     @staticmethod
-    def _claimed(job_id: uuid.UUID) -> lifecycle.Claim:
-        claim = lifecycle.claim(job_id, 0, worker="bench", node=None, lease_sec=LEASE_SEC)
+    def _claimed(job_id: uuid.UUID) -> Claim:
+        claim = lifecycle.claim(Claimable(job_id, 0, worker="bench", node=None, lease_sec=LEASE_SEC))
         assert claim is not None
         return claim
 

@@ -32,10 +32,9 @@ def main() -> None:
 
 def _serve(spec: dict[str, Any]) -> None:
     from jobs import lifecycle
+    from jobs.transitions import Claimable
 
-    claims = [
-        lifecycle.claim(uuid.UUID(job_id), 0, worker="bench", node=None, lease_sec=3600) for job_id in spec["ids"]
-    ]
+    claims = [lifecycle.claim(Claimable(uuid.UUID(job_id), 0, "bench", None, lease_sec=3600)) for job_id in spec["ids"]]
     running = [claim for claim in claims if claim is not None]
     print(json.dumps({"claimed": len(running)}), flush=True)
     sys.stdin.readline()

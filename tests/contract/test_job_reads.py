@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobs import lifecycle
-from jobs.lifecycle import Claim
 from jobs.models import Job, JobType
+from jobs.transitions import Claim
 from tests.apiclient import Api
 from tests.contract.test_create_job import JOB_KEYS
 

@@ -20,9 +20,9 @@ from django.utils import timezone
 from access.models import AuditEntry
 from jobs import callbacks, lifecycle
 from jobs.callbacks import callback_url_problem, deliver_due, redeliver, retry_in_sec, verify_signature
-from jobs.lifecycle import Claim
 from jobs.models import CallbackDelivery, JobLog
 from jobs.sql import statement
+from jobs.transitions import Claim
 from rauskuclaw import netguard
 from rauskuclaw.config import ROOT, load
 from rauskuclaw.errors import Problem

@@ -12,6 +12,7 @@ from django.db import connection
 from jobs import lifecycle
 from jobs.models import Job, JobLog, Status
 from jobs.submission import NewJob, submit
+from jobs.transitions import Claimable
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
 
@@ -25,7 +26,7 @@ def after(*jobs: Job) -> dict[str, list[str]]:
 
 def finish(job: Job, *, well: bool = True) -> None:
     Job.objects.filter(pk=job.pk, published_at=None).update(published_at=job.created_at)
-    held = lifecycle.claim(job.id, Job.objects.get(pk=job.pk).fence, worker=WORKER, node=NODE, lease_sec=30)
+    held = lifecycle.claim(Claimable(job.id, Job.objects.get(pk=job.pk).fence, worker=WORKER, node=NODE, lease_sec=30))
     assert held is not None
     if well:
         assert lifecycle.succeed(held.id, held.fence, result=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from jobs.handlers import registry
 from jobs.handlers.base import AttemptFailed, Handler, JobContext, Retry
 from jobs.models import Attempt, Job, JobLog, Status
 from jobs.slots import Held, Slots, Why
+from jobs.transitions import MAX_RESULT_BYTES, Claimable
 from rauskuclaw import errors
 from tests.conftest import WORKER, error_of
 
@@ -66,7 +66,7 @@ def run(make_type: Any, make_job: Any, slots: Slots, monkeypatch: pytest.MonkeyP
         make_type("test.scripted", handler="test:scripted")
         Scripted.action = staticmethod(action)
         job = make_job("test.scripted", **fields)
-        execution.run_attempt(job.id, job.fence, worker=WORKER, node=None, slots=slots)
+        execution.run_attempts([Claimable(job.id, job.fence, WORKER, None)], slots=slots)
         return Job.objects.get(pk=job.pk)
 
     yield once
@@ -136,7 +136,7 @@ def test_input_that_does_not_fit_is_permanent(run: Run, bad: Any, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "unstorable", [float("nan"), object(), "x" * (lifecycle.MAX_RESULT_BYTES + 1)], ids=["nan", "object", "large"]
+    "unstorable", [float("nan"), object(), "x" * (MAX_RESULT_BYTES + 1)], ids=["nan", "object", "large"]
 )
 def test_a_result_that_cannot_be_stored_fails_the_job_clearly(run: Run, unstorable: Any) -> None:
     job = run(lambda ctx: {"value": unstorable})
@@ -241,9 +241,9 @@ def test_an_attempt_told_to_stop_before_its_handler_began_never_begins(
 ) -> None:
     real = lifecycle.claim
 
-    def claim_and_cancel(job_id: uuid.UUID, fence: int, **rest: Any) -> Any:
-        claim = real(job_id, fence, **rest)
-        lifecycle.cancel(job_id, by="test")
+    def claim_and_cancel(wanted: Claimable) -> Any:
+        claim = real(wanted)
+        lifecycle.cancel(wanted.id, by="test")
         tell(slots, Why.NOT_ITS_OWN)
         return claim
 
@@ -274,7 +274,7 @@ def test_a_type_that_changed_after_creation_fails_with_a_code(
     job = make_job(max_attempts=2)
     job_type.delete() if change is None else make_type(**change)
 
-    execution.run_attempt(job.id, 0, worker=WORKER, node=None)
+    execution.run_attempts([Claimable(job.id, 0, WORKER, None)])
 
     job.refresh_from_db()
     assert (error_of(job)["code"], job.status, job.attempts) == (code, status, 1)
@@ -283,7 +283,7 @@ def test_a_type_that_changed_after_creation_fails_with_a_code(
 def test_a_second_delivery_of_the_same_message_runs_nothing(run: Run) -> None:
     job = run(lambda ctx: Anything())
 
-    execution.run_attempt(job.id, 0, worker=WORKER, node=None)
+    execution.run_attempts([Claimable(job.id, 0, WORKER, None)])
 
     assert Attempt.objects.filter(job=job).count() == 1
 

@@ -18,6 +18,7 @@ from jobs.lifecycle import claim
 from jobs.models import Job, JobType, Queue, Status
 from jobs.reconciler import reconcile
 from jobs.submission import NewJob, Submitted, submit, submit_batch
+from jobs.transitions import Claim, Claimable
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
 from tests.running import wait_until
@@ -39,14 +40,14 @@ def published() -> list[Job]:
     return list(Job.objects.exclude(published_at=None).order_by("published_at"))
 
 
-def run_one(job: Job) -> lifecycle.Claim:
+def run_one(job: Job) -> Claim:
     job.refresh_from_db()
-    claimed = claim(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30)
+    claimed = claim(Claimable(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30))
     assert claimed is not None
     return claimed
 
 
-def end(claimed: lifecycle.Claim) -> None:
+def end(claimed: Claim) -> None:
     assert lifecycle.succeed(claimed.id, claimed.fence, result=None)
 
 
@@ -358,7 +359,7 @@ def test_a_job_that_did_not_begin_in_time_fails_and_its_dependants_with_it(make_
     (late,) = make(flow=Flow(expires_in_sec=60), callback_url="http://127.0.0.1/")
     dependant = submit(NewJob(type=TYPE, input={"depends_on": [str(late.id)]}), created_by="test").job
     Job.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert claim(late.id, 0, worker=WORKER, node=NODE, lease_sec=30) is None
+    assert claim(Claimable(late.id, 0, worker=WORKER, node=NODE, lease_sec=30)) is None
 
     reconcile()
 

@@ -16,6 +16,7 @@ from jobs import attempts, execution, groups, lifecycle, reconciler
 from jobs.handlers import registry
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Child, Handler, JobContext
 from jobs.models import Attempt, CallbackDelivery, Job, JobGroup, JobLog
+from jobs.transitions import Claimable
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
@@ -109,7 +110,7 @@ def run(job: Job) -> Job:
     """One attempt, of a job that a worker would get."""
     job = now(job)
     assert job.published_at is not None
-    execution.run_attempt(job.id, job.fence, worker=WORKER, node=None)
+    execution.run_attempts([Claimable(job.id, job.fence, WORKER, None)])
     return now(job)
 
 
@@ -217,7 +218,7 @@ def test_the_first_failure_fails_the_parent_and_cancels_the_rest(maker: Any, mak
     dependant = make_job(input={"depends_on": [str(parent.id)]})
     run(parent)
     first, second, third = children(parent)
-    running = lifecycle.claim(second.id, 0, worker=WORKER, node=NODE, lease_sec=30)
+    running = lifecycle.claim(Claimable(second.id, 0, worker=WORKER, node=NODE, lease_sec=30))
 
     run(first)
 
@@ -321,7 +322,7 @@ def test_children_that_end_at_once_let_the_parent_go_on_once(round_: int, maker:
     barrier = threading.Barrier(4)
 
     def end(child: Job) -> None:
-        held = lifecycle.claim(child.id, 0, worker=WORKER, node=NODE, lease_sec=30)
+        held = lifecycle.claim(Claimable(child.id, 0, worker=WORKER, node=NODE, lease_sec=30))
         barrier.wait()
         assert held is not None
         lifecycle.succeed(child.id, held.fence, result={"n": 1})
@@ -352,7 +353,7 @@ def test_a_worker_lost_after_the_children_repeats_only_that_phase(maker: Any) ->
     parent = run(maker(add_up(1, 2), max_attempts=2))
     for child in children(parent):
         run(child)
-    held = attempts.claim(parent.id, now(parent).fence, worker=WORKER, node=NODE)
+    held = attempts.claim(Claimable(parent.id, now(parent).fence, WORKER, NODE))
     assert held is not None
     lifecycle.lose(parent.id, held.fence, reason="gone")
     Job.objects.filter(pk=parent.pk).update(available_at=parent.created_at)
@@ -533,7 +534,7 @@ def test_the_end_of_a_child_is_two_statements_and_of_another_job_one(maker: Any)
     parent = run(maker(add_up(1, 2)))
     child = children(parent)[0]
     for job, count in ((child, 2), (maker(add_up(1)), 1)):
-        held = lifecycle.claim(job.id, 0, worker=WORKER, node=NODE, lease_sec=30)
+        held = lifecycle.claim(Claimable(job.id, 0, worker=WORKER, node=NODE, lease_sec=30))
         assert held is not None
 
         with CaptureQueriesContext(connection) as context:

@@ -23,6 +23,7 @@ from jobs.pools import End
 from jobs.pools import io as io_pool
 from jobs.pools.io import IOPool
 from jobs.slots import Held, Why
+from jobs.transitions import Claimable
 from rauskuclaw import errors
 from tests.conftest import NODE, WORKER, error_of
 
@@ -196,9 +197,9 @@ def test_an_attempt_told_to_stop_before_its_handler_began_never_begins(
 ) -> None:
     real = lifecycle.claim
 
-    def claim_and_cancel(job_id: uuid.UUID, fence: int, **rest: Any) -> Any:
-        claim = real(job_id, fence, **rest)
-        lifecycle.cancel(job_id, by="test")
+    def claim_and_cancel(wanted: Claimable) -> Any:
+        claim = real(wanted)
+        lifecycle.cancel(wanted.id, by="test")
         pool.interrupt(pool.held()[0], Why.NOT_ITS_OWN)
         return claim
 

@@ -13,9 +13,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from jobs import lifecycle
-from jobs.lifecycle import RULES, Claim, Group
+from jobs.lifecycle import RULES
 from jobs.models import TERMINAL, Attempt, CallbackDelivery, Job, JobGroup, JobLog, OnFailure, Outcome, Status
 from jobs.storable import log_line
+from jobs.transitions import Claim, Claimable, Group
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
 from tests.running import wait_until
@@ -24,7 +25,7 @@ Make = Callable[..., Job]
 Claimed = Callable[..., Claim]
 
 EVENTS: dict[str, Callable[[Job], object]] = {
-    "claim": lambda job: lifecycle.claim(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30),
+    "claim": lambda job: lifecycle.claim(Claimable(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30)),
     "succeed": lambda job: lifecycle.succeed(job.id, job.fence, result={"n": 1}),
     "fail": lambda job: lifecycle.fail(job.id, job.fence, code="X", message="no", retry=False),
     "lose": lambda job: lifecycle.lose(job.id, job.fence, reason="gone"),
@@ -98,7 +99,7 @@ def test_of_eight_claimers_one_wins(make_job: Make) -> None:
 
     def take() -> None:
         barrier.wait()
-        won.append(lifecycle.claim(job.id, 0, worker=WORKER, node=NODE, lease_sec=30))
+        won.append(lifecycle.claim(Claimable(job.id, 0, worker=WORKER, node=NODE, lease_sec=30)))
 
     run_together([take] * 8)
 
@@ -143,7 +144,7 @@ def test_a_cancel_that_waited_for_a_claim_ends_the_claimed_attempt(make_job: Mak
 
     canceller = threading.Thread(target=stop)
     with transaction.atomic():
-        lifecycle.claim(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30)
+        lifecycle.claim(Claimable(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30))
         canceller.start()
         wait_until(somebody_waits_for_a_lock, what="the cancel to wait for the claim")
     canceller.join()
@@ -162,7 +163,7 @@ def test_a_late_worker_cannot_finish_a_rescued_job(claimed: Claimed) -> None:
     held = claimed(max_attempts=3)
     lifecycle.lose(held.id, held.fence, reason="silent")
     Job.objects.filter(pk=held.id).update(published_at="2026-01-01T00:00:00Z")
-    second = lifecycle.claim(held.id, held.fence, worker="other", node=None, lease_sec=30)
+    second = lifecycle.claim(Claimable(held.id, held.fence, worker="other", node=None, lease_sec=30))
     assert second is not None
 
     assert not lifecycle.succeed(held.id, held.fence, result="late")
@@ -177,7 +178,7 @@ def test_a_message_of_an_earlier_attempt_claims_nothing(claimed: Claimed) -> Non
     lifecycle.fail(held.id, held.fence, code=None, message="no", retry=True)
     Job.objects.filter(pk=held.id).update(published_at="2026-01-01T00:00:00Z")
 
-    assert lifecycle.claim(held.id, held.fence - 1, worker=WORKER, node=NODE, lease_sec=30) is None
+    assert lifecycle.claim(Claimable(held.id, held.fence - 1, worker=WORKER, node=NODE, lease_sec=30)) is None
 
 
 def test_a_retried_failure_waits_and_says_so(claimed: Claimed) -> None:
@@ -196,7 +197,7 @@ def test_a_job_that_costs_too_many_workers_fails_with_worker_lost(claimed: Claim
     held = claimed(max_attempts=10)
     lifecycle.lose(held.id, held.fence, reason="killed")
     Job.objects.filter(pk=held.id).update(published_at="2026-01-01T00:00:00Z")
-    again = lifecycle.claim(held.id, held.fence, worker=WORKER, node=NODE, lease_sec=30)
+    again = lifecycle.claim(Claimable(held.id, held.fence, worker=WORKER, node=NODE, lease_sec=30))
     assert again is not None
 
     lifecycle.lose(held.id, again.fence, reason="killed")

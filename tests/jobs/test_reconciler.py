@@ -12,9 +12,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs import lifecycle, reconciler
-from jobs.lifecycle import Claim
 from jobs.models import IdempotencyKey, Job, Status
 from jobs.submission import NewJob, submit
+from jobs.transitions import Claim
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from django.db import connection
 
-from jobs.lifecycle import Claim
 from jobs.models import Job
+from jobs.transitions import Claim
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

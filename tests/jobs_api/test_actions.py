@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobs import lifecycle
-from jobs.lifecycle import Claim
 from jobs.models import CallbackDelivery, Job, JobLog
+from jobs.transitions import Claim
 from tests.apiclient import GPU_ONLY, READER, Api
 
 Make = Callable[..., Job]

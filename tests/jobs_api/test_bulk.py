@@ -21,13 +21,14 @@ from jobs.job_types import seed
 from jobs.models import Job, JobLog, Node, Queue, Status
 from jobs.queries import JobFilter
 from jobs.slots import Slots
+from jobs.transitions import Claim, Claimable
 from tests.apiclient import GPU_ONLY, READER, Api
 from tests.conftest import NODE, WORKER
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Make = Callable[..., Job]
-Claimed = Callable[..., lifecycle.Claim]
+Claimed = Callable[..., Claim]
 NOON = timezone.now() - timedelta(hours=1)
 
 
@@ -49,7 +50,7 @@ def run(job: Job) -> Job:
     slots.join()
     job.refresh_from_db()
     Job.objects.filter(pk=job.pk, published_at=None).update(published_at=timezone.now())
-    execution.run_attempt(job.id, job.fence, worker=WORKER, node=None, slots=slots)
+    execution.run_attempts([Claimable(job.id, job.fence, WORKER, None)], slots=slots)
     job.refresh_from_db()
     return job
 
@@ -60,7 +61,7 @@ def counts(job: Job) -> tuple[int, int, int]:
     return job.result["done"], job.result["skipped"], job.result["failed"]
 
 
-def fail(claim: lifecycle.Claim, code: str = "UPSTREAM_ERROR") -> uuid.UUID:
+def fail(claim: Claim, code: str = "UPSTREAM_ERROR") -> uuid.UUID:
     lifecycle.fail(claim.id, claim.fence, code=code, message="no", retry=False)
     return claim.id
 
@@ -145,7 +146,11 @@ def test_what_has_moved_on_is_skipped(api: Api, make_job: Make, monkeypatch: pyt
     real = lifecycle.cancel
 
     def finish_first(job_id: uuid.UUID, *, by: str) -> Job:
-        claim = lifecycle.claim(moved.id, 0, worker=WORKER, node=NODE, lease_sec=30) if job_id == moved.id else None
+        claim = (
+            lifecycle.claim(Claimable(moved.id, 0, worker=WORKER, node=NODE, lease_sec=30))
+            if job_id == moved.id
+            else None
+        )
         if claim is not None:
             lifecycle.succeed(claim.id, claim.fence, result=None)
         return real(job_id, by=by)
@@ -167,7 +172,7 @@ def test_a_job_that_fails_again_meanwhile_is_not_retried_twice(
     def fail_at_once(job_id: uuid.UUID, *, by: str) -> Job:
         job = real(job_id, by=by)
         Job.objects.filter(pk=job_id).update(published_at=timezone.now())
-        again = lifecycle.claim(job_id, job.fence, worker=WORKER, node=NODE, lease_sec=30)
+        again = lifecycle.claim(Claimable(job_id, job.fence, worker=WORKER, node=NODE, lease_sec=30))
         assert again is not None
         fail(again)
         return job

@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 
 from jobs import lifecycle, queries
-from jobs.lifecycle import Claim
 from jobs.models import Job, JobType, Node
+from jobs.transitions import Claim
 from rauskuclaw import errors
 from tests.apiclient import Api
 

@@ -15,6 +15,7 @@ from jobs import dispatch, lifecycle
 from jobs.flow import Flow, Unique
 from jobs.models import Attempt, Job, JobType, Node, Queue
 from jobs.sql import statement
+from jobs.transitions import Claimable
 from tests.apiclient import Api
 from tests.conftest import NODE, WORKER
 
@@ -55,7 +56,7 @@ def codes(reasons: list[Any]) -> list[str]:
 
 def run(job: Job) -> None:
     job.refresh_from_db()
-    assert lifecycle.claim(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30)
+    assert lifecycle.claim(Claimable(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30))
 
 
 def of_key(key: str) -> dict[str, Any]:

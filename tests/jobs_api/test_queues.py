@@ -17,6 +17,7 @@ from jobs.lifecycle import claim
 from jobs.models import Job, JobType, Node, Queue
 from jobs.reconciler import reconcile
 from jobs.sql import statement
+from jobs.transitions import Claimable
 from tests.apiclient import GPU_ONLY, READER, Api
 from tests.conftest import NODE, WORKER
 
@@ -58,7 +59,7 @@ def test_a_queue_tells_how_busy_it_is(api: Api, make_job: Make) -> None:
     make_worker("default")
     make_worker("default", "other", concurrency=3)
     running, in_window, *waiting, later = [make_job() for _ in range(6)]
-    claim(running.id, 0, worker=WORKER, node=NODE, lease_sec=30)
+    claim(Claimable(running.id, 0, worker=WORKER, node=NODE, lease_sec=30))
     Job.objects.filter(pk__in=[job.pk for job in (*waiting, later)]).update(published_at=None)
     Job.objects.filter(pk=waiting[0].pk).update(available_at=timezone.now() - timedelta(minutes=5))
     Job.objects.filter(pk=later.pk).update(available_at=timezone.now() + timedelta(hours=1))
@@ -185,19 +186,19 @@ def test_a_limit_can_be_taken_away(api: Api) -> None:
 def test_a_pause_takes_back_what_none_has_begun_and_a_resume_hands_it_out(api: Api, make_job: Make) -> None:
     running, first, second = [make_job() for _ in range(3)]
     other = make_job(queue="other")
-    assert claim(running.id, 0, worker=WORKER, node=NODE, lease_sec=30)
+    assert claim(Claimable(running.id, 0, worker=WORKER, node=NODE, lease_sec=30))
 
     assert api.post("/v1/queues/default/pause").json["queue"]["waiting"] == 2
 
     assert published() == {other.id}
-    assert claim(first.id, 0, worker=WORKER, node=NODE, lease_sec=30) is None
+    assert claim(Claimable(first.id, 0, worker=WORKER, node=NODE, lease_sec=30)) is None
     running.refresh_from_db()
     assert running.status == "running"
 
     queue = api.post("/v1/queues/default/resume").json["queue"]
     assert (queue["paused"], queue["waiting"], queue["in_window"]) == (False, 0, 2)
     assert published() == {first.id, second.id, other.id}
-    assert claim(first.id, 0, worker=WORKER, node=NODE, lease_sec=30)
+    assert claim(Claimable(first.id, 0, worker=WORKER, node=NODE, lease_sec=30))
 
 
 def test_a_lower_limit_acts_on_what_is_published(api: Api, make_job: Make) -> None:

@@ -12,9 +12,9 @@ import pytest
 from django.db import connection
 
 from jobs import lifecycle, live
-from jobs.lifecycle import Claim
 from jobs.models import Job, JobLog
 from jobs.representation import job_json
+from jobs.transitions import Claim
 from tests.live.web import ADMIN, NO_SSE, ONLY_DEFAULT, Received, Web, eventually, is_line, messages, take_until
 
 Write = Callable[..., None]

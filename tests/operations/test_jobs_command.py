@@ -18,9 +18,9 @@ from django.db import connection
 from access.models import AuditEntry
 from jobs import lifecycle
 from jobs.job_types import seed
-from jobs.lifecycle import Claim
 from jobs.lookup import id_range
 from jobs.models import Job, Status
+from jobs.transitions import Claim
 from tests.operations.conftest import Manage, Tee
 
 MakeJob = Callable[..., Job]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from jobs.lifecycle import Claim
 from jobs.models import CallbackDelivery, Job, Node
+from jobs.transitions import Claim
 from rauskuclaw.config import ROOT
 from tests.operations.conftest import Manage
 
