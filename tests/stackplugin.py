@@ -127,7 +127,7 @@ def pytest_load_initial_conftests() -> Generator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Without workers the tests would run in the parent of the servers, and tests of attempts kill their descendants."""
+    """Without workers the tests would run in the parent of the servers, and some kill all its descendants."""
     if config.getoption("numprocesses", None) == 0 and _servers.running:
         raise pytest.UsageError("use -n 1 instead of -n 0: the servers are children of this process")
 

@@ -99,10 +99,13 @@ def captured(*, as_if_large: bool = False) -> Iterator[list[Plan]]:
                 busy = False
         return execute(statement, params, many, context)
 
-    # In a pipeline nothing can be asked between two statements; in a transaction they do the same.
-    one_by_one = mock.patch.object(psycopg.Connection, "pipeline", lambda _: transaction.atomic())
-    with connection.execute_wrapper(explain), one_by_one:
+    with connection.execute_wrapper(explain), mock.patch.object(psycopg.Connection, "pipeline", _one_by_one):
         yield plans
+
+
+def _one_by_one(_: Any) -> transaction.Atomic:
+    """Nothing can be asked between two statements of a pipeline; in a transaction they do the same."""
+    return transaction.atomic()
 
 
 def _explain(statement: str, params: Any, as_if_large: bool) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from django.db import connection
 from django.utils import timezone
 
 from jobs import callbacks, lifecycle, signals
-from jobs.lifecycle import Claim
 from jobs.models import CallbackDelivery, Job
 from jobs.reconciler import reconcile
+from jobs.transitions import Claim
 from metrics import counting
 from metrics.counting import count_up, sums
 from metrics.models import Count, Progress, Total
