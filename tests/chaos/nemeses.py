@@ -36,8 +36,8 @@ ZOMBIE_SEC = LEASE_SEC + 2.5
 """A stopped worker wakes when others have long had its jobs."""
 
 HOUR_SEC = 3600
-RESUME_TRIES = 120
-"""A web process answers again within a minute, whatever struck it."""
+PAUSE_TRIES, RESUME_TRIES = 5, 120
+"""A pause may come too late; a web process answers again within a minute, whatever struck it."""
 
 Nemesis = Callable[[Cluster, Fault], Awaitable[str]]
 """Returns the victim's name."""
@@ -160,25 +160,29 @@ async def pause(cluster: Cluster, fault: Fault) -> str:
     cluster.paused.add((what, name))
     asked_at = time.time()
     try:
-        await _post(cluster, f"/v1/{what}/{name}/pause")
+        await _ask(cluster, f"/v1/{what}/{name}/pause", PAUSE_TRIES)
         paused_at = time.time()
         await asyncio.sleep(2 * fault.seconds)
         cluster.pauses.append(Pause(what, name, asked_at, paused_at, time.time()))
     finally:
-        for _ in range(RESUME_TRIES):
-            with contextlib.suppress(*MISSED):
-                await _post(cluster, f"/v1/{what}/{name}/resume")
-                cluster.paused.discard((what, name))
-                break
-            await asyncio.sleep(0.5)
+        await _ask(cluster, f"/v1/{what}/{name}/resume", RESUME_TRIES)
+        cluster.paused.discard((what, name))
     return name
 
 
-async def _post(cluster: Cluster, path: str) -> None:
-    """Raises httpx.HTTPError for any other answer than a good one."""
-    async with httpx.AsyncClient(headers=cluster.headers, timeout=10, trust_env=False) as http:
-        answer = await http.post(random.choice(cluster.bases) + path)
-        answer.raise_for_status()
+async def _ask(cluster: Cluster, path: str, tries: int) -> None:
+    """POST until it is answered well. Raises httpx.HTTPError for the last try's failure."""
+    async with httpx.AsyncClient(headers=cluster.headers, timeout=5, trust_env=False) as http:
+        for left in reversed(range(tries)):
+            try:
+                answer = await http.post(random.choice(cluster.bases) + path)
+                answer.raise_for_status()
+            except httpx.HTTPError:
+                if not left:
+                    raise
+                await asyncio.sleep(0.5)
+            else:
+                return
 
 
 # Web, beat, system

@@ -14,7 +14,10 @@ JOBS_PER_SEC = 15.0
 LEAST_SEC = 60.0
 """A run takes so long at least, however few its jobs: there must be time for every fault."""
 
-FAULT_EVERY_SEC = 4.0
+FAULT_EVERY_SEC = 5.0
+FAULTS_AT_ONCE = {1: 5, 2: 4, 3: 2}
+"""How many strike together, and how often."""
+MEAN_AT_ONCE = sum(n * weight for n, weight in FAULTS_AT_ONCE.items()) / sum(FAULTS_AT_ONCE.values())
 CALM_SEC = 3.0
 """No fault in the first seconds, so that something is there to be hit."""
 
@@ -99,12 +102,12 @@ def _job(dice: random.Random, number: int, at_sec: float) -> PlannedJob:
 
 
 def _faults(dice: random.Random, seconds: float, names: Sequence[str]) -> list[Fault]:
-    """One, two or three at a time. From a shuffled deck, so that a short run too meets every kind."""
-    moments = sorted(dice.uniform(CALM_SEC, seconds) for _ in range(math.ceil(seconds / FAULT_EVERY_SEC)))
+    """From a shuffled deck, so that every kind comes as often, and in a short run too at least once."""
+    count = max(math.ceil(seconds / FAULT_EVERY_SEC), math.ceil(len(names) / MEAN_AT_ONCE) + 1)
     deck: list[str] = []
     found = []
-    for at in moments:
-        for _ in range(dice.choices((1, 2, 3), (5, 4, 2))[0]):
+    for at in sorted(dice.uniform(CALM_SEC, seconds) for _ in range(count)):
+        for _ in range(dice.choices(list(FAULTS_AT_ONCE), list(FAULTS_AT_ONCE.values()))[0]):
             if not deck:
                 deck = dice.sample(names, len(names))
             found.append(Fault(at, deck.pop(), dice.uniform(1.0, 4.0), dice.random()))

@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from pathlib import Path
 from statistics import quantiles
+from textwrap import fill
 
 import psutil
 
@@ -43,35 +44,28 @@ def picture(outcome: Outcome) -> str:
 
 def page(outcome: Outcome) -> str:
     """The page."""
-    plan, evidence = outcome.plan, outcome.evidence
-    verdict = "**No violation.**" if not outcome.findings else f"**{len(outcome.findings)} violations.**"
+    plan = outcome.plan
     return f"""# Chaos report
 
 <!-- made by `make chaos`: run it to renew this page -->
 
-{verdict} {len(evidence.jobs):,} jobs ran on one stack while {len(evidence.events("fault")):,} faults struck it, and
-afterwards each job's whole life was checked against the invariants of the design. The same again, with the same jobs
-and the same faults at the same moments:
+{_wrapped(_summary(outcome))}
 
     make chaos JOBS={len(plan.jobs)} SEED={plan.seed}
 
 ![Jobs a second, and the faults below]({PICTURE})
 
-Grey marks are faults that came while their victim was down already. {_quiet(outcome)}
+{_wrapped(f"Grey marks are faults that came while their victim was down already. {_quiet(outcome)}")}
 
 ## The stack
 
-{len(WEBS)} web processes, {len(WORKERS)} worker nodes of {POOL_PROCESSES} processes, {len(IOS)} I/O workers, \
-{len(SYSTEMS)} system workers, {len(BEATS)} beats, Postgres {POSTGRES_MAJOR} and Valkey, all under the
-supervisor of `make up`, which restarts what dies; lease {LEASE_SEC} s. Postgres is durable as always (fsync,
-synchronous_commit, full_page_writes). One machine: {os.cpu_count()} cores, \
-{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}, Python \
-{platform.python_version()}.
+{_wrapped(_stack())}
 
 ## What was judged
 
 The evidence is what clients saw (each answer, each stream event, each callback), every row, a trigger's note of every
-change of a status with its transaction, and a ledger that the handlers write outside the database.
+change of a status with its transaction, and a ledger that the handlers write outside the database. What runs is what
+the rows say: an attempt whose worker was stopped ended with its lease, whatever the worker did when it woke.
 
 | rule | looked at | violations |
 | --- | ---: | ---: |
@@ -84,6 +78,31 @@ clocks off by an hour.
 
 {_numbers(outcome)}
 {_findings(outcome)}"""
+
+
+def _summary(outcome: Outcome) -> str:
+    evidence = outcome.evidence
+    verdict = "**No violation.**" if not outcome.findings else f"**{len(outcome.findings)} violations.**"
+    return (
+        f"{verdict} {len(evidence.jobs):,} jobs ran on one stack while {len(evidence.events('fault')):,} faults struck"
+        " it, and afterwards each job's whole life was checked against the invariants of the design. The same again,"
+        " with the same jobs and the same faults at the same moments:"
+    )
+
+
+def _stack() -> str:
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return (
+        f"{len(WEBS)} web processes, {len(WORKERS)} worker nodes of {POOL_PROCESSES} processes, {len(IOS)} I/O workers,"
+        f" {len(SYSTEMS)} system workers, {len(BEATS)} beats, Postgres {POSTGRES_MAJOR} and Valkey, all under the"
+        f" supervisor of `make up`, which restarts what dies; lease {LEASE_SEC} s. Postgres is durable as always"
+        f" (fsync, synchronous_commit, full_page_writes). One machine: {os.cpu_count()} cores, {memory_gib:.0f} GiB,"
+        f" {platform.system()} {platform.machine()}, Python {platform.python_version()}."
+    )
+
+
+def _wrapped(text: str) -> str:
+    return fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _rules(outcome: Outcome) -> str:
@@ -127,7 +146,7 @@ def _numbers(outcome: Outcome) -> str:
         f"Faults that met their victim: {_faults(evidence)}",
         f"{len(evidence.events('seen')):,} answers about jobs' states, {len(evidence.ledger):,} steps in the ledger",
     ]
-    return "\n".join(f"- {fact}" for fact in facts)
+    return "\n".join(_wrapped(f"- {fact}").replace("\n", "\n  ") for fact in facts)
 
 
 def _list(counts: Counter[str]) -> str:
