@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tests.chaos.kinds import KINDS, WORK
 
-JOBS_PER_SEC = 15.0
+JOBS_PER_SEC = 12.0
 LEAST_SEC = 60.0
 """A run takes so long at least, however few its jobs: there must be time for every fault."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ WIDTH, LEFT, RIGHT, TOP = 960, 168, 12, 34
 CHART_HEIGHT, ROW_HEIGHT, GAP = 150, 15, 30
 LEAST_WIDTH = 2.5
 """A SIGKILL takes no time, and must be seen."""
+MOST_POINTS = 200
 
 # Two palettes, so that the file reads well on a light and on a dark page.
 STYLE = """
@@ -38,7 +40,7 @@ def timeline(*, submitted: Sequence[float], ended: Sequence[float], faults: Sequ
     """The picture. submitted, ended: when each job was, in seconds since the start."""
     rows = sorted({bar.name for bar in faults})
     height = TOP + CHART_HEIGHT + GAP + len(rows) * ROW_HEIGHT + 8
-    scale = _Scale(seconds, _most(submitted, ended))
+    scale = _Scale(seconds, _most(seconds, submitted, ended))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
         ' aria-label="Jobs submitted and ended each second, and the faults of the run">',
@@ -65,17 +67,32 @@ class _Scale:
         return round(TOP + CHART_HEIGHT * (1 - count / self.most), 1)
 
     def path(self, moments: Sequence[float], *, closed: bool = False) -> str:
-        each = Counter(int(at) for at in moments)
-        points = [f"{self.x(second)},{self.y(each[second])}" for second in range(int(self.seconds) + 1)]
+        step = _step_sec(self.seconds)
+        each = _a_second(moments, step)
+        points = [
+            f"{self.x((place + 0.5) * step)},{self.y(each.get(place, 0.0))}"
+            for place in range(int(self.seconds / step))
+        ]
         path = "M" + " L".join(points)
         floor = self.y(0)
         return f"{path} L{self.x(self.seconds)},{floor} L{self.x(0)},{floor} Z" if closed else path
 
 
-def _most(*series: Sequence[float]) -> int:
-    """The top of the axis: the busiest second, rounded up to tens."""
-    busiest = max((count for moments in series for count in Counter(map(int, moments)).values()), default=1)
-    return -(-busiest // 10) * 10
+def _step_sec(seconds: float) -> int:
+    """How many seconds a point stands for: a curve of more points than this is a thicket."""
+    return max(1, round(seconds / MOST_POINTS))
+
+
+def _a_second(moments: Sequence[float], step_sec: int) -> dict[int, float]:
+    """By the number of the step, how many a second there were in it."""
+    return {place: count / step_sec for place, count in Counter(int(at / step_sec) for at in moments).items()}
+
+
+def _most(seconds: float, *series: Sequence[float]) -> int:
+    """The top of the axis: the busiest step, rounded up to tens."""
+    step = _step_sec(seconds)
+    busiest = max((count for moments in series for count in _a_second(moments, step).values()), default=1)
+    return math.ceil(busiest / 10) * 10
 
 
 def _grid(scale: _Scale, height: int) -> Iterable[str]:
