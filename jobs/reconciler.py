@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,6 +25,9 @@ logger = logging.getLogger("jobs.reconciler")
 
 LOST_AFTER_SEC = 2.0
 """A published job that for so long was neither claimed nor is in Redis is published again."""
+PASSED_OVER_SEC = 10.0
+"""A published job whose message lies in Redis for so long goes before all others. Its turn had come; more urgent ones
+that keep coming would pass it for ever, while it takes up a place of its queue's, type's and key's limits."""
 BATCH = 500
 
 
@@ -72,18 +76,20 @@ def take_back_expired_leases() -> int:
 
 def republish_lost() -> int:
     """Publish again the jobs that should be in Redis and are not: after a flush, a failed push, a worker's death
-    between taking the message and claiming the job."""
-    stale = rows("stale_in_window", {"lost_after_sec": LOST_AFTER_SEC, "limit": BATCH})
+    between taking the message and claiming the job. Move to the front what is there and is passed over."""
+    params = {"lost_after_sec": LOST_AFTER_SEC, "passed_over_sec": PASSED_OVER_SEC, "limit": BATCH}
+    stale = rows("stale_in_window", params)
     by_queue: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in stale:
         by_queue[job_queue(row["queue"], row["pool"])].append(row)
     count = 0
     for celery_queue, jobs in by_queue.items():
         try:
-            present = _message_ids_in_redis(celery_queue)
+            present = _messages_in_redis(celery_queue)
+            _move_to_front(celery_queue, [present[_message_id(job)] for job in jobs if _is_passed_over(job, present)])
         except redis.REDIS_ERRORS:
             return count
-        lost = [job for job in jobs if dispatch.message_id(job["id"], job["fence"]) not in present]
+        lost = [job for job in jobs if _message_id(job) not in present]
         if lost and dispatch.publish(lost):
             # Counts as published now, so that the next runs leave it time to be claimed.
             Job.objects.filter(pk__in=[job["id"] for job in lost], status=Status.QUEUED).filter(
@@ -95,12 +101,36 @@ def republish_lost() -> int:
     return count
 
 
-def _message_ids_in_redis(celery_queue: str) -> set[str]:
+def _message_id(job: Mapping[str, Any]) -> str:
+    return dispatch.message_id(job["id"], job["fence"])
+
+
+def _messages_in_redis(celery_queue: str) -> dict[str, tuple[str, bytes]]:
+    """By message id: the list that holds it, the most urgent one of several, and the message."""
+    keys = redis_keys(celery_queue)
     with redis.client().pipeline(transaction=False) as pipe:
-        for key in redis_keys(celery_queue):
+        for key in keys:
             pipe.lrange(key, 0, -1)
         lists = pipe.execute()
-    return {json.loads(message)["headers"]["id"] for messages in lists for message in messages}
+    found: dict[str, tuple[str, bytes]] = {}
+    for key, messages in zip(keys, lists, strict=True):
+        for message in messages:
+            found.setdefault(json.loads(message)["headers"]["id"], (key, message))
+    return found
+
+
+def _is_passed_over(job: Mapping[str, Any], present: Mapping[str, tuple[str, bytes]]) -> bool:
+    key, _ = present.get(_message_id(job), (None, b""))
+    return bool(job["passed_over"]) and key is not None and key != redis_keys(job_queue(job["queue"], job["pool"]))[0]
+
+
+def _move_to_front(celery_queue: str, messages: Iterable[tuple[str, bytes]]) -> None:
+    """Put messages behind those of the highest priority, where none can pass them any more."""
+    with redis.client().pipeline() as pipe:
+        for key, message in messages:
+            pipe.lrem(key, 1, message.decode())
+            pipe.lpush(redis_keys(celery_queue)[0], message)
+        pipe.execute()
 
 
 def prune() -> dict[str, int]:

@@ -14,7 +14,7 @@ from tests.chaos.evidence import Evidence, JobRow, Transition
 from tests.chaos.kinds import KEEP, QUEUE_LIMITS, REPLACE, TYPES, UNIQUE_WINDOW_SEC
 from tests.chaos.rules import TERMINAL, RuleBook, Wrong
 
-COMMIT_SEC = 2.0
+COMMIT_SEC = 3.0
 """Two transactions whose changes of a status are less apart may not have seen each other: a trigger notes the moment of
 the change and not that of the commit."""
 LOCK_SEC = 1.0
@@ -92,11 +92,18 @@ class _Lives:
         self.ended: dict[str, Transition] = {}
         self.order: dict[str, int] = {}
         """By when they were made: under the lock of their key, if they have one."""
+        self._last_step: dict[int, float] = {}
+        """Of each transaction, which may have waited long between two of its steps."""
         for place, step in enumerate(evidence.transitions):
+            self._last_step[step.top] = step.at
             if step.old is None:
                 self.made[step.job], self.order[step.job] = step, place
             elif step.new in TERMINAL:
                 self.ended[step.job] = step
+
+    def seen_from(self, job: str) -> float:
+        """Nobody else saw it before."""
+        return self._last_step[self.made[job].top]
 
     def ended_at(self, job: str) -> float:
         return self.ended[job].at if job in self.ended else FOR_EVER
@@ -123,7 +130,7 @@ def _full_keys(evidence: Evidence) -> Wrong:
     for (type_, key), jobs in _acting(evidence).items():
         limit, ordered = TYPES[type_].max_running_per_key or 0, lives.in_order(jobs)
         # A moment after it was made a job stands beside those only that may stay.
-        lasting = [(lives.made[job.id].at + COMMIT_SEC, lives.ended_at(job.id)) for job in ordered]
+        lasting = [(lives.seen_from(job.id) + COMMIT_SEC, lives.ended_at(job.id)) for job in ordered]
         if (most := _most_at_once(lasting)) > limit:
             yield f"{type_}/{key}", f"{most} open at once, of at most {limit}"
         for place, job in enumerate(ordered):

@@ -224,7 +224,7 @@ def test_fill_and_claim_use_their_indexes_in_a_table_of_finished_jobs(make_type:
             "expire": {"limit": 10, "error": "{}"},
             "queues_with_backlog": {},
             "expired_leases": {"lease_sec": 15, "limit": 10},
-            "stale_in_window": {"lost_after_sec": 2, "limit": 10},
+            "stale_in_window": {"lost_after_sec": 2, "passed_over_sec": 10, "limit": 10},
         }.items():
             cursor.execute("EXPLAIN " + statement(name), params)
             plans += "\n".join(row[0] for row in cursor.fetchall())

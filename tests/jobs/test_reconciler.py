@@ -11,7 +11,7 @@ import redis as redis_py
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jobs import lifecycle, reconciler
+from jobs import dispatch, lifecycle, reconciler
 from jobs.models import IdempotencyKey, Job, Status
 from jobs.submission import NewJob, submit
 from jobs.transitions import Claim
@@ -45,6 +45,23 @@ def test_what_is_still_in_redis_is_not_published_twice(
     report = reconciler.reconcile()
 
     assert (report.republished, len(published())) == (1, 3)
+
+
+def test_what_more_urgent_jobs_pass_over_goes_before_them_after_a_while(
+    make_job: Make, wire: redis_py.Redis, published: Messages
+) -> None:
+    low, young = make_job(priority=0), make_job(priority=0)
+    Job.objects.filter(pk=low.pk).update(published_at=LONG_AGO)
+    Job.objects.filter(pk=young.pk).update(published_at=timezone.now() - timedelta(seconds=5))
+    before = make_job(priority=10)
+    for _ in range(2):
+        reconciler.reconcile()
+    after = make_job(priority=10)
+
+    assert len(published()) == 4
+    taken = [dispatch.take_next(["default"], max_timeout_sec=3600) for _ in range(4)]
+
+    assert [message and message.job_id for message in taken] == [before.id, low.id, after.id, young.id]
 
 
 def test_a_due_retry_is_published(claimed: Claimed, wire: redis_py.Redis, published: Messages) -> None:
