@@ -17,6 +17,7 @@ from jobs.handlers.base import Cancelled, Interrupted, TimeLimit
 from jobs.log_buffer import LogBuffer
 from jobs.slots import Slots, Why
 from jobs.transitions import Claim, Claimable
+from rauskuclaw import logs
 from rauskuclaw.config import load
 
 STOP_SIGNAL = signal.SIGUSR2
@@ -85,12 +86,13 @@ def run_attempts(wanted: Iterable[Claimable], *, slots: Slots | None = None) -> 
     try:
         for it in wanted:
             claim = _claim(it, slots) if done is None else _turn_over(done, it, slots)
-            done = None if claim is None else _run(claim, node=it.node, slots=slots)
+            done = None if claim is None else _run(claim, it, slots)
             worker = it.worker
         if done is not None:
             _settle(done, worker)
     finally:
         slots.clear()
+        logs.unbind()
 
 
 def _claim(wanted: Claimable, slots: Slots) -> Claim | None:
@@ -122,13 +124,14 @@ def _make_room(claim: Claim) -> None:
         attempts.make_room(claim)
 
 
-def _run(claim: Claim, *, node: uuid.UUID | None, slots: Slots) -> _Done:
+def _run(claim: Claim, wanted: Claimable, slots: Slots) -> _Done:
+    logs.bind_attempt(job=str(claim.id), attempt=claim.fence, queue=claim.queue, worker=wanted.worker)
     slots.take(claim.id, claim.fence, timeout_sec=claim.timeout_sec)
     attempts.refill(claim, slots=load().worker_concurrency)
     buffer = LogBuffer(claim.id, claim.fence)
     ending: Ending | None = None
     try:
-        ending = _perform(claim, buffer, cookie=cookie(node, claim.id, claim.fence), slots=slots)
+        ending = _perform(claim, buffer, cookie=cookie(wanted.node, claim.id, claim.fence), slots=slots)
     except Cancelled:
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
         buffer.close()

@@ -78,6 +78,11 @@ app.conf["CELERY_DB_REUSE_MAX"] = 10_000
 app.autodiscover_tasks()
 
 
+@signals.setup_logging.connect
+def _log_as_all_do(**_kwargs: Any) -> None:
+    """Django has set logging up (rauskuclaw/logs.py); with a receiver here, Celery leaves it alone."""
+
+
 @signals.worker_init.connect
 def _keep_what_is_imported(**_kwargs: Any) -> None:
     """The modules stay for good: each pool process would be forked after a collection that looks through them all

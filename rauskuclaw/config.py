@@ -121,6 +121,9 @@ class Config(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "INFO", "LOG_LEVEL", "How much the processes log.", cfg="log_level"
     )
+    log_format: Literal["text", "json"] = setting(
+        "text", "LOG_FORMAT", "`json`: an object a line, for programs.", cfg="log_format"
+    )
 
     var_dir: Directory = setting(ROOT / "var", "VAR_DIR", "Directory of the embedded servers' data, secrets and locks.")
     database_url: SecretStr | None = setting(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from rauskuclaw import logs
 from rauskuclaw.config import ROOT, Config, load
 
 CONFIG: Config = load()
@@ -207,16 +208,4 @@ UNFOLD = {
     },
 }  # fmt: skip
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {
-        name: {"level": CONFIG.log_level}
-        for name in ("rauskuclaw", "access", "jobs", "memory", "metrics", "providers", "schedules", "workspaces")
-    }
-    # Answers are in the access log (rauskuclaw.access) already, and faults with their traceback.
-    | {"django.request": {"level": "CRITICAL"}},
-}
+LOGGING = logs.settings(CONFIG)

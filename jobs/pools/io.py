@@ -30,6 +30,7 @@ from jobs.log_buffer import LogBuffer
 from jobs.pools import Death, End
 from jobs.slots import NO_LIMIT_SEC, Held, Why
 from jobs.transitions import Claim, Claimable
+from rauskuclaw import logs
 from rauskuclaw.config import load
 from rauskuclaw.wire import PoolName
 
@@ -133,6 +134,7 @@ class IOPool:
         try:
             claim = await self._in_database(lambda: self._claim(attempt, fence, worker))
             if claim is not None:
+                logs.bind_attempt(job=str(claim.id), attempt=claim.fence, queue=claim.queue, worker=worker)
                 buffer = LogBuffer(claim.id, claim.fence)
                 ending = await self._perform(attempt, claim, buffer)
                 await self._in_database(lambda: self._end(claim, ending, buffer, worker))

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from rauskuclaw import errors
+from rauskuclaw import errors, logs
 from rauskuclaw.api import routes
 from rauskuclaw.api.errors import is_api_path, problem_of, respond, shown_path
 from rauskuclaw.config import load
@@ -84,7 +84,8 @@ def _options(request: HttpRequest) -> HttpResponse | None:
 
 def _arrive(request: HttpRequest) -> float:
     sent = request.META.get("HTTP_X_REQUEST_ID", "")
-    request.META["HTTP_X_REQUEST_ID"] = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    request.META["HTTP_X_REQUEST_ID"] = request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    logs.bind_request(request_id)
     return time.perf_counter()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Iterator
 
@@ -16,7 +18,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("metrics stack")]
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[RunningStack]:
-    with running_stack() as running:
+    with running_stack(LOG_FORMAT="json") as running:
         running.make_type("test.sleep", "test:sleep")
         yield running
 
@@ -88,6 +90,19 @@ def test_the_workers_view_shows_what_runs(stack: RunningStack) -> None:
     assert {worker["pool"] for worker in workers} == {"process", "io"}
     assert [job["id"]] == [running["id"] for worker in workers for running in worker["jobs"]]
     stack.http.post(f"/v1/jobs/{job['id']}/cancel")
+
+
+def test_every_line_of_the_services_is_json_and_holds_no_key(stack: RunningStack) -> None:
+    answer = stack.http.get("/v1/jobs?api_key=" + API_KEY, headers={"X-Request-ID": "find-me"})
+    assert answer.headers["X-Request-ID"] == "find-me"
+
+    wait_until(lambda: '"find-me"' in stack.log, what="the request's line")
+
+    lines = re.findall(r"^(?:web|worker|io|system|beat)\s+\| (.*)$", stack.log, re.MULTILINE)
+    records = [json.loads(line) for line in lines]
+    assert {"event", "level", "logger", "time"} <= set.intersection(*(set(record) for record in records))
+    assert [record["logger"] for record in records if record.get("request_id") == "find-me"] == ["rauskuclaw.access"]
+    assert API_KEY not in stack.log
 
 
 def test_beat_fires_and_resolves_an_alert(stack: RunningStack) -> None:

@@ -1,0 +1,162 @@
+"""What the processes write to their log: one chain for every record, whoever wrote it, and no secret in any of them.
+
+Code logs as ever (`logging.getLogger(...)`). A record gets what is known where it is written (request, or job, attempt,
+queue and worker), is cleaned of secrets, and becomes a line: JSON or text, as LOG_FORMAT says.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from pydantic import SecretStr
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from rauskuclaw.config import Config, load
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+HIDDEN = "[redacted]"
+MIN_SECRET_CHARS = 8
+"""Configured secrets that are shorter are no secrets, and would blot out common words."""
+
+_SECRET_NAME = re.compile(
+    r"(?:.*[_-])?(?:authorization|cookie|password|passwd|pwd|secret|token|api[_-]?key|private[_-]?key|credentials?)",
+    re.IGNORECASE,
+)
+_NAMES = r"(?:[\w-]*(?:password|passwd|secret|token|api[_-]?key|private[_-]?key))"
+_SECRETS = (
+    # The line of a header, up to its end.
+    (
+        re.compile(r"\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=]\s*['\"]?)[^\r\n'\"]+", re.IGNORECASE),
+        r"\1\2",
+    ),
+    (re.compile(r"\b(Bearer|Basic)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), r"\1\2"),
+    # scheme://user:password@host
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*)(:)[^\s/@]+(?=@)", re.IGNORECASE), r"\1\2"),
+    # name=value, "name": "value"
+    (re.compile(rf"\b({_NAMES})(['\"]?\s*[:=]\s*['\"]?)[^\s'\"&,;}})]+", re.IGNORECASE), r"\1\2"),
+    (re.compile(r"([?&])(key=)[^\s&]+", re.IGNORECASE), r"\1\2"),
+    # What is sealed, our own keys, those of model providers.
+    (re.compile(r"\b(enc)(:)[A-Za-z0-9+/=_:.-]{8,}"), r"\1\2"),
+    (re.compile(r"\b(rk_[a-z2-7]{8})(_)[A-Za-z0-9_-]{43}"), r"\1\2"),
+    (re.compile(r"\b(sk|ghp|xox[abp])([-_])[A-Za-z0-9_-]{16,}"), r"\1\2"),
+    (
+        re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(\s).*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL),
+        r"\1\2",
+    ),
+)
+_SUSPICIOUS = re.compile(
+    r"authorization|cookie|bearer|basic|://|passw|secret|token|key|enc:|rk_|sk-|sk_|ghp_|xox", re.IGNORECASE
+)
+"""What a text holds that any of _SECRETS may match: one look spares most lines the others."""
+
+_RECORD_FACTS = ("job", "attempt", "queue", "worker")
+
+
+def bind_request(request_id: str) -> None:
+    """From now on what this thread or task logs is of this request, and of nothing else."""
+    clear_contextvars()
+    bind_contextvars(request_id=request_id)
+
+
+def bind_attempt(*, job: str, attempt: int, queue: str, worker: str) -> None:
+    """From now on what this thread or task logs is of this attempt, and of nothing else."""
+    clear_contextvars()
+    bind_contextvars(job=job, attempt=attempt, queue=queue, worker=worker)
+
+
+def unbind() -> None:
+    """What is logged from now on is of nothing in particular."""
+    clear_contextvars()
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """THE processor that keeps secrets out of the log: by name, by shape, and those of the configuration by value."""
+    return {name: _clean(value, name) for name, value in event.items()}
+
+
+def redacted_text(text: str) -> str:
+    """The text with every secret in it replaced."""
+    if _SUSPICIOUS.search(text):
+        for pattern, kept in _SECRETS:
+            text = pattern.sub(kept + HIDDEN, text)
+    own = _own_secrets(load())
+    return own.sub(HIDDEN, text) if own is not None else text
+
+
+def _clean(value: Any, name: str = "") -> Any:
+    if name.startswith("_"):
+        return value
+    if name and _SECRET_NAME.fullmatch(name) and value is not None:
+        return HIDDEN
+    if isinstance(value, str):
+        return redacted_text(value)
+    if isinstance(value, Mapping):
+        return {str(key): _clean(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_clean(inner) for inner in value]
+    return value if value is None or isinstance(value, bool | int | float) else redacted_text(str(value))
+
+
+@cache
+def _own_secrets(config: Config) -> re.Pattern[str] | None:
+    """Matches every secret of the configuration; None where there is none."""
+    values = [value for value in _secrets_of(config) if len(value) >= MIN_SECRET_CHARS]
+    return re.compile("|".join(map(re.escape, sorted(values, key=len, reverse=True)))) if values else None
+
+
+def _secrets_of(config: Config) -> Iterable[str]:
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+    for entry in config.key_entries:
+        yield entry.key.get_secret_value()
+
+
+def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """`INFO jobs.tasks the message [job=… attempt=2]`, with the traceback below."""
+    facts = " ".join(f"{name}={event[name]}" for name in _RECORD_FACTS if name in event)
+    line = f"{event['level'].upper()} {event['logger']} {event['event']}" + (f" [{facts}]" if facts else "")
+    return "\n".join([line, *(str(event[name]) for name in ("exception", "stack") if event.get(name))])
+
+
+def formatter() -> logging.Formatter:
+    """The formatter of every handler: the chain, and LOG_FORMAT's rendering at its end."""
+    is_json = load().log_format == "json"
+    known: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        # A line of text shows neither.
+        *([structlog.stdlib.ExtraAdder(), structlog.processors.TimeStamper("iso", key="time")] if is_json else []),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    render: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if is_json else _as_text
+    rest = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, render]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=known, processors=rest)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Django's LOGGING. Uvicorn's and Celery's own handlers give way to ours."""
+    ours = ("rauskuclaw", "access", "jobs", "memory", "metrics", "providers", "schedules", "workspaces")
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": "rauskuclaw.logs.formatter"}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["console"], "level": "WARNING"},
+        "loggers": {
+            **{name: {"level": config.log_level} for name in ours},
+            **{name: {"handlers": [], "propagate": True} for name in ("uvicorn", "uvicorn.error", "celery")},
+            # Answers are in the access log (rauskuclaw.access) already, and faults with their traceback.
+            "django.request": {"level": "CRITICAL"},
+        },
+    }
