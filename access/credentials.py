@@ -53,7 +53,7 @@ def principal_for_key(key: str) -> Principal | None:
     presented = digest(key)
     for entry in load().key_entries:
         if hmac.compare_digest(presented, digest(entry.key.get_secret_value())):
-            return _configured(entry)
+            return _configured(entry, settings.SECRET_KEY)
     prefix = prefix_of(key)
     stored = _live_key(prefix) if prefix else None
     if stored is None or not hmac.compare_digest(presented, stored.hash):
@@ -66,7 +66,7 @@ def principal_for_reference(reference: str) -> Principal | None:
     kind, _, name = reference.partition(":")
     match kind:
         case "env":
-            return next((p for p in map(_configured, load().key_entries) if p.reference == reference), None)
+            return next((p for p in _all_configured() if p.reference == reference), None)
         case "db":
             key = _live_key(UUID(name))
             return _used(key) if key else None
@@ -105,13 +105,14 @@ def forget_stored_keys() -> None:
     _cache.clear()
 
 
+def _all_configured() -> list[Principal]:
+    return [_configured(entry, settings.SECRET_KEY) for entry in load().key_entries]
+
+
 @lru_cache(maxsize=256)
-def _fingerprint(key: str, secret_key: str) -> str:
-    return salted_hmac("access.reference", key, secret=secret_key, algorithm="sha256").hexdigest()
-
-
-def _configured(entry: ApiKeyEntry) -> Principal:
-    fingerprint = _fingerprint(entry.key.get_secret_value(), settings.SECRET_KEY)
+def _configured(entry: ApiKeyEntry, secret_key: str) -> Principal:
+    key = entry.key.get_secret_value()
+    fingerprint = salted_hmac("access.reference", key, secret=secret_key, algorithm="sha256").hexdigest()
     return Principal(
         name=entry.name,
         role=entry.role,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -413,7 +413,7 @@ class Config(BaseSettings):
         """Whether auth is switched off; honoured only while no key of any kind exists (contract 1.6)."""
         return self.api_auth_disabled if "api_auth_disabled" in self.model_fields_set else not self.api_auth_required
 
-    @property
+    @cached_property
     def key_entries(self) -> tuple[ApiKeyEntry, ...]:
         """The configured keys: API_KEYS_JSON, else the file's list, else the legacy API_KEY as an admin."""
         if self.api_keys or self.api_key is None:

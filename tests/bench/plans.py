@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -115,37 +115,23 @@ def _explain(statement: str, params: Any, as_if_large: bool) -> dict[str, Any]:
         try:
             if as_if_large:
                 cursor.execute("SET LOCAL enable_seqscan = off")
-            if isinstance(params, Mapping):
+            if is_prepared := "$1" in statement:
                 cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-                prepared, values = _prepared(statement, params)
-                cursor.execute(b"PREPARE explained AS " + prepared.encode())
-                arguments = sql.SQL(", ").join(sql.Literal(value) for value in values)
-                called = sql.SQL("EXECUTE explained ({})").format(arguments) if values else sql.SQL("EXECUTE explained")
+                cursor.execute(b"PREPARE explained AS " + statement.encode())
+                arguments = sql.SQL(", ").join(sql.Literal(value) for value in params)
+                called = sql.SQL("EXECUTE explained ({})").format(arguments)
                 cursor.execute(sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}").format(called))
             else:
                 cursor.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.encode(), params)
             row = cursor.fetchone()
             assert row is not None
             tree: dict[str, Any] = row[0][0] if isinstance(row[0], list) else json.loads(row[0])[0]
-            if isinstance(params, Mapping):
+            if is_prepared:
                 cursor.execute("DEALLOCATE explained")
         finally:
             cursor.close()
             transaction.set_rollback(True)
     return tree
-
-
-def _prepared(statement: str, params: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
-    """`%(name)s` → `$n`."""
-    names: list[str] = []
-
-    def number(match: re.Match[str]) -> str:
-        if match[1] not in names:
-            names.append(match[1])
-        return f"${names.index(match[1]) + 1}"
-
-    text = re.sub(r"%\((\w+)\)s", number, statement).replace("%%", "%")
-    return text, [params[name] for name in names]
 
 
 def _tidy(statement: str) -> str:
