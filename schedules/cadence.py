@@ -22,7 +22,6 @@ class ZoneUnknown(ValueError):
 def zone(name: str) -> ZoneInfo:
     """The IANA time zone; empty: SCHEDULER_CRON_TZ. Raises ZoneUnknown."""
     wanted = name or load().scheduler_cron_tz
-    # ZoneInfo also finds files that are no zones of anybody's: localtime, posixrules, right/….
     if wanted != "UTC" and wanted not in _zones():
         raise ZoneUnknown(f"{wanted[:60]!r} is no IANA time zone, e.g. Europe/Helsinki or UTC")
     return ZoneInfo(wanted)
@@ -30,7 +29,8 @@ def zone(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=1)
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # These mean something else on each machine, or nothing.
+    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from django.db.models import F
 
 from jobs.models import Job, JobType
-from schedules.models import Schedule
+from schedules.models import Run, Schedule
 from tests.apiclient import Api
 
 Make = Callable[..., Schedule]
@@ -31,10 +31,14 @@ def make_schedule(api: Api, make_type: Callable[..., JobType]) -> Make:
 
 
 def let_pass(seconds: float, schedule: Schedule | None = None) -> None:
-    """As if so much time had gone by: every moment of the schedules lies so much further back."""
+    """As if so much time had gone by: every moment of the schedules and their runs lies so much further back."""
     columns = ("next_run_at", "due_at", "last_due_at", "waiting_due_at", "ends_at", "failures_since", "last_run_at")
     schedules = Schedule.objects.all() if schedule is None else Schedule.objects.filter(pk=schedule.pk)
     schedules.update(**{column: F(column) - timedelta(seconds=seconds) for column in columns})
+    # The oldest first: at no time do two have the same due time.
+    for run in Run.objects.filter(schedule__in=schedules).order_by("due_at"):
+        moved = {column: getattr(run, column) - timedelta(seconds=seconds) for column in ("due_at", "at")}
+        Run.objects.filter(pk=run.pk).update(**moved)
 
 
 def end(job: Job, status: str = "succeeded") -> None:
