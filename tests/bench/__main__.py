@@ -1,7 +1,8 @@
 """`python -m tests.bench [names] [--quick | --full] [--out FOLDER]`: measure, keep the raw JSON, write the page.
 
-Names: throughput, posts, live, growth, memory; all of them without one. `--page` writes the page anew from the JSON
-that is there. A quick run's results go to var/bench: it proves that everything runs and shows what is grossly wrong.
+Names: throughput, posts, live, growth, schedules, memory; all of them without one. `--page` writes the page anew from
+the JSON that is there. A quick run's results go to var/bench: it proves that everything runs and shows what is grossly
+wrong.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from rauskuclaw.config import ROOT
-from tests.bench import growth, live, machine, memory, page, posts, throughput
+from tests.bench import growth, live, machine, memory, page, posts, schedules, throughput
 from tests.bench.lab import Lab
 
-NAMES = ("throughput", "posts", "live", "growth", "memory")
+NAMES = ("throughput", "posts", "live", "growth", "schedules", "memory")
 
 
 def main() -> int:
-    """The exit code: 1 when a plan does not hold or a line was lost."""
+    """The exit code: 1 when a plan does not hold, a line was lost or a due time ran twice."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
     parser.add_argument("--quick", action="store_true", help="short rounds, small tables, a soak of 2 minutes")
@@ -82,6 +83,8 @@ def _run(name: str, lab: Lab, *, quick: bool, full: bool) -> dict[str, Any]:
             return live.run(lab, quick=quick)
         case "growth":
             return growth.run(lab, quick=quick, full=full)
+        case "schedules":
+            return schedules.run(lab, quick=quick)
         case _:
             return memory.run(lab, quick=quick, full=full)
 
@@ -89,6 +92,8 @@ def _run(name: str, lab: Lab, *, quick: bool, full: bool) -> dict[str, Any]:
 def _faults(name: str, result: dict[str, Any]) -> list[str]:
     if name == "growth":
         return [f"{use}: {'; '.join(faults)}" for use, faults in result["faults"].items()]
+    if name == "schedules":
+        return [f"{result['twice']} due times made two jobs"] if result["twice"] else []
     if name == "live":
         return [f"{scene['title']}: {scene['lost']} lines lost" for scene in result["scenes"].values() if scene["lost"]]
     return []

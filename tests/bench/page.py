@@ -48,7 +48,10 @@ def write(folder: Path) -> Path:
     quick = any(one["quick"] for one in results.values())
     parts = [_HEAD.format(folder=folder.name, warning=_QUICK if quick else "")]
     parts.append(_goals(results))
-    sections = {"throughput": _throughput, "posts": _posts, "live": _live, "growth": _growth, "memory": _memory}
+    sections = {
+        "throughput": _throughput, "posts": _posts, "live": _live, "growth": _growth, "schedules": _schedules,
+        "memory": _memory,
+    }  # fmt: skip
     for name, section in sections.items():
         if name in results:
             parts.append(section(results[name]["result"], folder))
@@ -250,6 +253,21 @@ The [plans]({folder.name}/plans.md) are kept. None may scan jobs, log lines or a
 
 {"Plans that do not hold:" + chr(10) + chr(10) + faults if faults else "All plans hold."}
 """
+
+
+def _schedules(result: dict[str, Any], folder: Path) -> str:
+    rows = [
+        ("a tick, p50 / p99 / longest", f"{result['p50_ms']:.0f} / {result['p99_ms']:.0f} / {result['max_ms']:.0f} ms"),
+        ("jobs that the longest tick made", f"{result['busiest']['jobs']:,}"),
+        ("longest from due to taken", f"{result['max_late_sec']:.2f} s"),
+        ("jobs made, runs noted", f"{result['jobs']:,}, {result['runs']:,}"),
+        ("due times with two jobs", str(result["twice"])),
+    ]
+    return f"""## Schedules
+
+{result["schedules"]:,} schedules, {result["due_per_sec"]:,} due each second, for {result["seconds"]} s. {result["tickers"]} processes tick at once each second: what one has in hand the other skips. Half by interval, half by cron in a zone with summer time.
+
+{_table(("what", "measured"), rows)}"""
 
 
 def _memory(result: dict[str, Any], folder: Path) -> str:
