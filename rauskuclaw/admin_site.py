@@ -14,6 +14,7 @@ _GROUPS = (
         "Work",
         (
             ("Jobs", "work", "jobs.job"),
+            ("Schedules", "event_repeat", "schedules.schedule"),
             ("Queues", "low_priority", "jobs.queue"),
             ("Job types", "category", "jobs.jobtype"),
             ("Callbacks", "outbound", "jobs.callbackdelivery"),

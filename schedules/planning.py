@@ -114,10 +114,14 @@ def preview(new: ScheduleChange) -> tuple[Cadence, list[datetime]]:
     """The next PREVIEWED due times that a schedule with these fields would have; fewer where it ends before."""
     schedule = Schedule(**new.columns())
     now = queries.postgres_now()
-    cadence = schedule.cadence
-    first = _first_due(schedule, new, now)
-    found = [first, *cadence.following(first, PREVIEWED - 1)]
-    return cadence, [moment for moment in found if schedule.ends_at is None or moment <= schedule.ends_at]
+    schedule.due_at = _first_due(schedule, new, now)
+    return schedule.cadence, due_times(schedule)
+
+
+def due_times(schedule: Schedule) -> list[datetime]:
+    """Its next PREVIEWED due times; fewer where it ends before."""
+    found = [schedule.due_at, *schedule.cadence.following(schedule.due_at, PREVIEWED - 1)]
+    return [moment for moment in found if schedule.ends_at is None or moment <= schedule.ends_at]
 
 
 def _enabled_type(name: str) -> JobType:

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from rauskuclaw import errors
+from rauskuclaw.api.parsers import parse_json
 from rauskuclaw.errors import Problem
 from rauskuclaw.operations.text import Paint
 
@@ -142,3 +143,11 @@ def _closed_pipe_is_fine() -> Any:
     except BrokenPipeError:
         # Python flushes stdout once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def json_argument(text: str) -> Any:
+    """One JSON value under the API's rules; `-` reads it from stdin. Raises Problem."""
+    found: Any = parse_json(f"[{sys.stdin.read() if text == '-' else text}]".encode("utf-8", "surrogateescape"))
+    if len(found) != 1:
+        raise Problem(errors.INVALID_JSON, "--input must hold one JSON value")
+    return found[0]

@@ -130,7 +130,7 @@ def test_one_that_the_database_refuses_holds_up_nobody(make_schedule: Make) -> N
 
 
 def test_a_batch_costs_the_same_statements_however_large(
-    make_schedule: Make, django_assert_max_num_queries: Callable[[int], DjangoAssertNumQueries]
+    make_schedule: Make, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     many(make_schedule, 100)
 

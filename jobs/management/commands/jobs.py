@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -20,9 +19,8 @@ from jobs.submission import parse_new_job, submit
 from jobs.tail import follow
 from jobs.text import job_page, job_table, log_text, state_text
 from rauskuclaw import errors
-from rauskuclaw.api.parsers import parse_json
 from rauskuclaw.errors import Problem
-from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor, first_line
+from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor, first_line, json_argument
 from rauskuclaw.operations.text import count
 
 FILTERS = ("status", "queue", "type", "tag", "error_code")
@@ -158,18 +156,15 @@ class Command(OperatorCommand):
         self, type: str, input: str, tags: list[str] | None, idempotency_key: str | None, **rest: Any
     ) -> Answer:
         columns = ("queue", "priority", "timeout_sec", "max_attempts", "callback_url")
-        body = {"type": type, "tags": tags or [], "input": _json(input), **{name: rest[name] for name in columns}}
+        body = {
+            "type": type,
+            "tags": tags or [],
+            "input": json_argument(input),
+            **{name: rest[name] for name in columns},
+        }
         made = submit(parse_new_job(body), created_by=command_actor(), idempotency_key=idempotency_key)
         note = "  (it existed: this Idempotency-Key was used before)" if made.idempotent else ""
         return Answer(f"{made.job.id}{note}", {"job": job_json(made.job), "idempotent": made.idempotent})
-
-
-def _json(text: str) -> Any:
-    """One JSON value under the API's rules; `-` reads it from stdin. Raises Problem."""
-    found: Any = parse_json(f"[{sys.stdin.read() if text == '-' else text}]".encode("utf-8", "surrogateescape"))
-    if len(found) != 1:
-        raise Problem(errors.INVALID_JSON, "--input must hold one JSON value")
-    return found[0]
 
 
 def _operator() -> Principal:
