@@ -6,6 +6,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from jobs.log_buffer import LogBuffer
 from jobs.models import Job, Outcome
 from jobs.storable import NotStorable
 from jobs.transitions import Claim, Claimable, Finish
-from rauskuclaw import errors
+from rauskuclaw import errors, tracing
 
 logger = logging.getLogger("jobs.attempts")
 
@@ -50,6 +51,13 @@ def _with_children(claimed: Claim, worker: str) -> Claim | None:
     except AttemptFailed as error:
         settle(claimed, failed(claimed, error), [], worker)
         return None
+
+
+def traced(claim: Claim, worker: str, since_ns: int) -> AbstractContextManager[Any]:
+    """The spans of an attempt, in the trace of whoever made the job: its claim, since `since_ns`, and what runs now."""
+    facts = {"job_id": str(claim.id), "queue": claim.queue, "attempt": claim.fence, "worker": worker}
+    tracing.past_span("claim", parent=claim.trace, since_ns=since_ns, **facts)
+    return tracing.span(f"run {claim.type}", parent=claim.trace, kind="consumer", **facts)
 
 
 def refill(claim: Claim, *, slots: int) -> None:

@@ -38,7 +38,7 @@ from jobs import dispatch
 from jobs.lifecycle import Line, append_logs
 from jobs.models import CallbackDelivery
 from jobs.sql import statement
-from rauskuclaw import errors
+from rauskuclaw import errors, tracing
 from rauskuclaw.config import Config, load
 from rauskuclaw.errors import Problem
 from rauskuclaw.netguard import (
@@ -258,12 +258,19 @@ def _send(delivery: CallbackDelivery, config: Config) -> Outcome:
     """One POST, or mail, in a thread of its own: no database here."""
     if delivery.url.startswith(MAILTO):
         return _mail(delivery)
+    with tracing.span("callback", parent=delivery.trace, kind="client", job_id=str(delivery.job_id)):
+        return _post(delivery, config)
+
+
+def _post(delivery: CallbackDelivery, config: Config) -> Outcome:
     timeout_sec = config.callback_timeout_sec
     payload = {key: delivery.payload.get(key) for key in PAYLOAD_KEYS} if delivery.job_id else delivery.payload
     content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"content-type": "application/json", "x-rauskuclaw-delivery": str(delivery.pk)}
     if config.callback_signing_enabled:
         headers |= signature_headers(_secret(config), content, timestamp=int(time.time()))
+    if trace := tracing.traceparent():
+        headers["traceparent"] = trace
     try:
         with (
             guarded_client(timeout_sec=timeout_sec, private_hosts=listed_hosts(config.callback_allowlist)) as client,

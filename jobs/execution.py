@@ -17,7 +17,7 @@ from jobs.handlers.base import Cancelled, Interrupted, TimeLimit
 from jobs.log_buffer import LogBuffer
 from jobs.slots import Slots, Why
 from jobs.transitions import Claim, Claimable
-from rauskuclaw import logs
+from rauskuclaw import logs, tracing
 from rauskuclaw.config import load
 
 STOP_SIGNAL = signal.SIGUSR2
@@ -85,8 +85,9 @@ def run_attempts(wanted: Iterable[Claimable], *, slots: Slots | None = None) -> 
     done: _Done | None = None
     try:
         for it in wanted:
+            since_ns = tracing.now_ns()
             claim = _claim(it, slots) if done is None else _turn_over(done, it, slots)
-            done = None if claim is None else _run(claim, it, slots)
+            done = None if claim is None else _run(claim, it, slots, since_ns)
             worker = it.worker
         if done is not None:
             _settle(done, worker)
@@ -124,14 +125,16 @@ def _make_room(claim: Claim) -> None:
         attempts.make_room(claim)
 
 
-def _run(claim: Claim, wanted: Claimable, slots: Slots) -> _Done:
+def _run(claim: Claim, wanted: Claimable, slots: Slots, since_ns: int) -> _Done:
     logs.bind_attempt(job=str(claim.id), attempt=claim.fence, queue=claim.queue, worker=wanted.worker)
     slots.take(claim.id, claim.fence, timeout_sec=claim.timeout_sec)
     attempts.refill(claim, slots=load().worker_concurrency)
     buffer = LogBuffer(claim.id, claim.fence)
     ending: Ending | None = None
     try:
-        ending = _perform(claim, buffer, cookie=cookie(wanted.node, claim.id, claim.fence), slots=slots)
+        with attempts.traced(claim, wanted.worker, since_ns) as span:
+            ending = _perform(claim, buffer, cookie=cookie(wanted.node, claim.id, claim.fence), slots=slots)
+            tracing.note(span, error=ending.message, outcome=ending.outcome.value)
     except Cancelled:
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
         buffer.close()

@@ -232,6 +232,10 @@ class Job(models.Model):
         max_length=7, default="process", db_default="process", help_text="What its handler runs in: process or io"
     )
 
+    trace = models.CharField(  # noqa: DJ001 - null takes no room, and traces are off as a rule
+        max_length=55, null=True, blank=True, help_text="W3C traceparent of whoever made it; null: not traced"
+    )
+
     class Meta:
         ordering = ["-created_at", "-id"]
         constraints = [
@@ -477,6 +481,7 @@ class CallbackDelivery(models.Model):
     last_error = models.TextField(default="", db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     delivered_at = models.DateTimeField(null=True, blank=True)
+    trace = models.CharField(max_length=55, null=True, blank=True, help_text="The job's")  # noqa: DJ001 - as there
 
     class Meta:
         verbose_name_plural = "callback deliveries"

@@ -25,7 +25,7 @@ from jobs.handlers.inputs import InvalidInput
 from jobs.models import IdempotencyKey, Job, JobType
 from jobs.signals import happened
 from jobs.storable import dumps
-from rauskuclaw import errors
+from rauskuclaw import errors, tracing
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
 from rauskuclaw.patterns import QUEUE
@@ -394,6 +394,7 @@ def create(
     with transaction.atomic() if named else contextlib.nullcontext():
         states = dependencies.lock(named, principal)
         plans = [dependencies.plan(names, states) for names in wanted]
+        trace = tracing.traceparent()
         records = [
             {
                 "ord": ord_, "id": str(uuid.uuid4()), "type": item.type, "queue": item.queue, "priority": item.priority,
@@ -408,6 +409,7 @@ def create(
                 "group_id": str(siblings.group_id) if siblings else None,
                 "child_name": siblings.names[ord_] if siblings else "",
                 "pool": registry.pool_of(types[item.type].handler),
+                "trace": trace,
             }
             for ord_, (item, plan, origin) in enumerate(zip(items, plans, origins, strict=True))
         ]  # fmt: skip
@@ -433,7 +435,8 @@ def _announce(jobs: Sequence[Job], *, wants_fill: bool) -> None:
     """After the commit: push what the statement put into the window; what needs a look at others is filled in."""
     if len(jobs) == 1 and jobs[0].published_at is not None:
         facts = ("id", "queue", "pool", "fence", "priority", "timeout_sec")
-        dispatch.publish([{name: getattr(jobs[0], name) for name in facts}])
+        with tracing.span("publish", kind="producer", job_id=str(jobs[0].id), queue=jobs[0].queue):
+            dispatch.publish([{name: getattr(jobs[0], name) for name in facts}])
     elif len(jobs) > 1 or wants_fill:
         for queue, pool in dict.fromkeys((job.queue, job.pool) for job in jobs):
             dispatch.fill(queue, pool)

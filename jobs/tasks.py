@@ -21,6 +21,7 @@ from jobs import agent, callbacks, dispatch, execution, processes, reconciler
 from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
 from jobs.transitions import Claimable
+from rauskuclaw import tracing
 from rauskuclaw.celery import app
 from rauskuclaw.config import load
 from rauskuclaw.wire import POOLS, job_queue
@@ -153,6 +154,12 @@ def _start_agent(**_kwargs: Any) -> None:
 def _stop_agent(**_kwargs: Any) -> None:
     if (current := agent.current()) is not None and current.is_alive():
         current.stop()
+
+
+@signals.worker_process_shutdown.connect
+def _end_pool_process(**_kwargs: Any) -> None:
+    # Celery's pool processes end without Python's exit handlers.
+    tracing.flush()
 
 
 @signals.worker_process_init.connect

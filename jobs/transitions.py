@@ -75,6 +75,8 @@ class Claim:
     started_at: datetime
     phase: int
     """How often the job has made children in this series."""
+    trace: str | None
+    """The traceparent of whoever made the job."""
     children: Sequence[ChildResult] = field(default=(), kw_only=True)
     """What the last of them came to; `attempts.claim` reads them."""
     state: Any = field(default=None, kw_only=True)

@@ -9,6 +9,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
 
 from django.core.wsgi import get_wsgi_application
 
+from rauskuclaw import tracing
+
+tracing.instrument_web()
 _django = get_wsgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter

@@ -16,6 +16,7 @@ import structlog
 from pydantic import SecretStr
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from rauskuclaw import tracing
 from rauskuclaw.config import Config, load
 
 if TYPE_CHECKING:
@@ -120,6 +121,13 @@ def _secrets_of(config: Config) -> Iterable[str]:
         yield entry.key.get_secret_value()
 
 
+def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """`trace_id`, where there is a trace: from a line of the log to its picture."""
+    if trace_id := tracing.trace_id():
+        event["trace_id"] = trace_id
+    return event
+
+
 def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """`INFO jobs.tasks the message [job=… attempt=2]`, with the traceback below."""
     facts = " ".join(f"{name}={event[name]}" for name in _RECORD_FACTS if name in event)
@@ -132,6 +140,7 @@ def formatter() -> logging.Formatter:
     is_json = load().log_format == "json"
     known: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        *([_add_trace] if tracing.enabled else []),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         # A line of text shows neither.

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from rauskuclaw import logs
+from rauskuclaw import logs, tracing
 from rauskuclaw.config import ROOT, Config, load
+
+tracing.import_redis_plainly()
 
 CONFIG: Config = load()
 

@@ -30,7 +30,7 @@ from jobs.log_buffer import LogBuffer
 from jobs.pools import Death, End
 from jobs.slots import NO_LIMIT_SEC, Held, Why
 from jobs.transitions import Claim, Claimable
-from rauskuclaw import logs
+from rauskuclaw import logs, tracing
 from rauskuclaw.config import load
 from rauskuclaw.wire import PoolName
 
@@ -132,11 +132,15 @@ class IOPool:
         held = Held(job_id, fence + 1, time.monotonic(), NO_LIMIT_SEC, os.getpid())
         attempt = _Attempt(held, self._loop.create_future())
         try:
+            since_ns = tracing.now_ns()
             claim = await self._in_database(lambda: self._claim(attempt, fence, worker))
             if claim is not None:
                 logs.bind_attempt(job=str(claim.id), attempt=claim.fence, queue=claim.queue, worker=worker)
                 buffer = LogBuffer(claim.id, claim.fence)
-                ending = await self._perform(attempt, claim, buffer)
+                with attempts.traced(claim, worker, since_ns) as span:
+                    ending = await self._perform(attempt, claim, buffer)
+                    if ending is not None:
+                        tracing.note(span, error=ending.message, outcome=ending.outcome.value)
                 await self._in_database(lambda: self._end(claim, ending, buffer, worker))
         finally:
             self._forget(attempt)

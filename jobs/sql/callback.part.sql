@@ -1,6 +1,6 @@
 -- The outbox row of a job that has ended: put in by the statement that ends it, whose CTE `ended` has the job's columns.
 callback AS (
-    INSERT INTO jobs_callbackdelivery (job_id, series, url, payload, state, created_at, next_try_at)
+    INSERT INTO jobs_callbackdelivery (job_id, series, url, payload, state, created_at, next_try_at, trace)
     SELECT
         id, series, callback_url,
         jsonb_build_object(
@@ -8,7 +8,7 @@ callback AS (
             'result', result, 'error', error,
             'updated_at', to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
         ),
-        'pending', updated_at, updated_at
+        'pending', updated_at, updated_at, trace
     FROM ended WHERE finished_at IS NOT NULL AND callback_url IS NOT NULL
     ON CONFLICT DO NOTHING
 )

@@ -28,7 +28,7 @@ line AS (
 )
 SELECT
     claimed.id, claimed.type, claimed.queue, claimed.pool, claimed.input, claimed.attempts, claimed.max_attempts,
-    claimed.fence, claimed.timeout_sec, claimed.started_at, claimed.phase,
+    claimed.fence, claimed.timeout_sec, claimed.started_at, claimed.phase, claimed.trace,
     COALESCE(type.max_running, type.max_running_per_key, q.max_running) IS NOT NULL AS takes_limit,
     type.handler, type.enabled, type.retry_base_sec, type.retry_factor, type.retry_max_sec, type.retry_jitter,
     (
