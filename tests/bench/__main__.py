@@ -1,8 +1,8 @@
 """`python -m tests.bench [names] [--quick | --full] [--out FOLDER]`: measure, keep the raw JSON, write the page.
 
-Names: throughput, posts, live, growth, schedules, memory; all of them without one. `--page` writes the page anew from
-the JSON that is there. A quick run's results go to var/bench: it proves that everything runs and shows what is grossly
-wrong.
+Names: throughput, posts, live, waiting, growth, schedules, memory; all of them without one. `--page` writes the page
+anew from the JSON that is there. A quick run's results go to var/bench: it proves that everything runs and shows what
+is grossly wrong.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rauskuclaw.config import ROOT
-from tests.bench import growth, live, machine, memory, page, posts, schedules, throughput
+from tests.bench import growth, io, live, machine, memory, page, posts, schedules, throughput
 from tests.bench.lab import Lab
 
-NAMES = ("throughput", "posts", "live", "growth", "schedules", "memory")
+NAMES = ("throughput", "posts", "live", "waiting", "growth", "schedules", "memory")
 
 
 def main() -> int:
@@ -81,6 +81,8 @@ def _run(name: str, lab: Lab, *, quick: bool, full: bool) -> dict[str, Any]:
             return posts.run(lab, quick=quick)
         case "live":
             return live.run(lab, quick=quick)
+        case "waiting":
+            return io.run(quick=quick)
         case "growth":
             return growth.run(lab, quick=quick, full=full)
         case "schedules":

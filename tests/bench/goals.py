@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 JOBS_RATIO, START_RATIO, POSTS_RATIO, LIVE_P99_MS, TICK_MS = 0.5, 2.0, 0.5, 250.0, 1000.0
+WAITING_MIB, WAITING_CANCEL_MS = 300, 1000
 RIVALS = ("procrastinate", "rq", "dramatiq")
 
 
@@ -31,6 +32,7 @@ def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
         *_jobs(found.get("throughput")),
         _posts(found.get("posts")),
         *_live(found.get("live")),
+        _waiting(found.get("waiting")),
         _growth(found.get("growth")),
         Goal("memory search, 100,000 rows, against bare SQL", "at least 0.8", "–", None),
         _schedules(found.get("schedules")),
@@ -94,6 +96,18 @@ def _live(result: dict[str, Any] | None) -> list[Goal]:
         ),
         Goal(lost, "0", f"{total} of {received:,}", total == 0),
     ]
+
+
+def _waiting(result: dict[str, Any] | None) -> Goal:
+    what = "200 concurrent 10-second fetches on one worker process; cancelled ones end"
+    wanted = f"under {WAITING_MIB} MB; in under {WAITING_CANCEL_MS / 1000:g} s"
+    if result is None:
+        return Goal(what, wanted, "–", None)
+    worker, jobs = result["ways"]["worker"], result["jobs"]
+    mib, cancel_ms = worker["rss_peak_mib"], worker["cancel_to_disconnect_ms"]["max"]
+    shown = f"{jobs} of {result['seconds']:g} s: {mib:.0f} MiB; {cancel_ms} ms at most"
+    met = jobs >= 200 and mib * 2**20 < WAITING_MIB * 1e6 and cancel_ms < WAITING_CANCEL_MS
+    return Goal(what, wanted, shown, met)
 
 
 def _growth(result: dict[str, Any] | None) -> Goal:

@@ -73,6 +73,15 @@ def slow_server(seconds: float) -> Iterator[tuple[SlowServer, int]]:
         loop.call_soon_threadsafe(loop.stop)
 
 
+def run(*, quick: bool) -> dict[str, Any]:
+    """Measure all three ways."""
+    jobs, seconds = (50, 3.0) if quick else (200, 10.0)
+    found = {"worker": in_a_worker(jobs, seconds), **{how: alone(how, jobs, seconds) for how in ("threads", "asyncio")}}
+    for how, one in found.items():
+        print(f"  {how}: {one['rss_peak_mib']} MiB with {jobs} open")
+    return {"jobs": jobs, "seconds": seconds, "ways": found}
+
+
 def in_a_worker(jobs: int, seconds: float) -> dict[str, Any]:
     """The whole way: HTTP API, Postgres, Redis, the I/O worker."""
     allowed = {"DATA_FETCH_ENABLED": "1", "DATA_FETCH_ALLOWLIST": "localhost", "SSL_CERT_FILE": str(CA_FILE)}

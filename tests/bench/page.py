@@ -49,7 +49,8 @@ def write(folder: Path) -> Path:
     parts = [_HEAD.format(folder=folder.name, warning=_QUICK if quick else "")]
     parts.append(_goals(results))
     sections = {
-        "throughput": _throughput, "posts": _posts, "live": _live, "growth": _growth, "schedules": _schedules,
+        "throughput": _throughput, "posts": _posts, "live": _live, "waiting": _waiting, "growth": _growth,
+        "schedules": _schedules,
         "memory": _memory,
     }  # fmt: skip
     for name, section in sections.items():
@@ -222,6 +223,27 @@ Lost: lines that a subscriber did not get before its stream ended. Every stream'
 {chart}
 
 {_table(head, rows)}
+"""
+
+
+def _waiting(result: dict[str, Any], _folder: Path) -> str:
+    titles = {
+        "worker": "I/O worker, the whole way", "threads": "bare client, a thread each", "asyncio": "bare client, asyncio",
+    }  # fmt: skip
+    rows = [
+        (titles[how], f"{one['rss_idle_mib']:.0f}", f"{one['rss_peak_mib']:.0f}", f"{one['all_open_after_sec']:.1f}")
+        for how, one in result["ways"].items()
+    ]
+    worker = result["ways"]["worker"]
+    ends = worker["cancel_to_disconnect_ms"]
+    return f"""## Jobs that wait for the network
+
+{result["jobs"]} TLS fetches of {result["seconds"]:g} s at once: as jobs on one I/O worker process, and without a worker around them.
+
+{_table(("", "RSS MiB before", "with all open", "all open after s"), rows)}
+
+{worker["cancelled"]} of the jobs were cancelled over HTTP: from the request to the closed connection, as the server saw it, {ends["median"]} ms in
+the median and {ends["max"]} ms at most. The worker held {worker["postgres_connections"]} connections to Postgres.
 """
 
 
