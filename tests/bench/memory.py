@@ -30,6 +30,7 @@ PATHS = ("/v1/jobs", "/v1/jobs?status=failed", "/v1/jobs?q=night", "/v1/job-type
 BODIES: tuple[dict[str, Any], ...] = (
     {"type": "bench.noop", "tags": ["soak"]},
     {"type": "bench.sleep", "input": {"sleep_sec": 0.05}, "tags": ["soak", "nightly"]},
+    {"type": "bench.async", "input": {"path": "/dev/null", "sleep_sec": 0.5}},
     {"type": "report.generate", "input": {"title": "Soak", "metrics": {"visits": 42}}},
 )
 
@@ -44,13 +45,17 @@ def run(lab: Lab, *, quick: bool, full: bool = False) -> dict[str, Any]:
 
 
 def _soak(ours: Stack, seconds: float) -> dict[str, Any]:
-    for name, handler in (("bench.noop", "test:noop"), ("bench.sleep", "test:sleep")):
+    for name, handler in (
+        ("bench.noop", "test:noop"),
+        ("bench.sleep", "test:sleep"),
+        ("bench.async", "test:async-ledger"),
+    ):
         ours.make_type(name, handler)
     over = threading.Event()
     clients = [threading.Thread(target=client, args=(ours, over), daemon=True) for client in (_submit, _read, _follow)]
     for client in clients:
         client.start()
-    watched = {name: psutil.Process(ours.processes[name].pid) for name in ("web", "worker", "system", "beat")}
+    watched = {name: psutil.Process(ours.processes[name].pid) for name in ("web", "worker", "io", "system", "beat")}
     times: list[float] = []
     private: dict[str, list[float]] = {name: [] for name in (*watched, "worker pool process")}
     resident = {name: process.memory_info().rss / 2**20 for name, process in watched.items()}

@@ -20,7 +20,7 @@ from tests.bench.lab import Lab, eventually, free_port, own_python
 
 API_KEY = "key-of-the-benchmark"
 DATABASE = "bench"
-EVERYTHING = ("worker", "system", "beat", "web")
+EVERYTHING = ("worker", "io", "system", "beat", "web")
 
 
 def environment(lab: Lab, **settings: str) -> dict[str, str]:
@@ -80,7 +80,8 @@ class Stack:
 
     def _wait_ready(self, names: Sequence[str]) -> None:
         signs = {
-            "worker": lambda: self.one("SELECT count(*) FROM jobs_node WHERE kind = 'worker'"),
+            "worker": lambda: self.one("SELECT count(*) FROM jobs_node WHERE pool = 'process' AND kind = 'worker'"),
+            "io": lambda: self.one("SELECT count(*) FROM jobs_node WHERE pool = 'io'"),
             "web": self._answers,
         }
         for name in names:
