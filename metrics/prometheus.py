@@ -24,6 +24,7 @@ from metrics.alerts.rules import DEFINITIONS
 from metrics.models import Alert
 from metrics.sql import rows
 from rauskuclaw import __version__
+from schedules import queries as schedules
 
 CACHE_SEC = 2.0
 """So long an answer of this process is given again: any number of scrapers cost what one does."""
@@ -35,6 +36,8 @@ _COUNTERS = {
     "job.made": ("jobs_made", "Jobs made, by whomever.", ("type",)),
     "job.ended": ("jobs_ended", "Jobs that ended, by status.", ("type", "status")),
     "attempt.ended": ("attempts_ended", "Attempts that ended, by outcome.", ("type", "outcome")),
+    "schedule.dispatched_jobs": ("schedule_jobs", "Jobs that schedules made.", ()),
+    "schedule.tick_failed": ("schedule_ticks_failed", "Ticks that failed.", ()),
     "job.retried": ("jobs_retried", "Failed attempts that left their job queued for another.", ("type",)),
     "job.idempotency_hit": ("idempotency_hits", "Posts answered with a job that existed.", ("type",)),
     "lease.expired": ("leases_expired", "Leases that ran out.", ()),
@@ -79,6 +82,9 @@ class _Everything(Collector):
         yield from _workers()
         yield from _totals()
         yield from _outbox()
+        yield _gauge(
+            "schedule_lag_seconds", "How long the longest due schedule has been.", (), {(): schedules.lag_sec()}
+        )
         yield from _database()
         yield _gauge("alerts", "Alerts that are not resolved.", ("code",), _open_alerts())
         if (subscribers := audience.total()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.signals import happened
 from jobs.tasks import database_may_be_away
 from rauskuclaw.celery import app
 from schedules import dispatch, history
@@ -11,7 +12,11 @@ from schedules import dispatch, history
 def tick() -> None:
     """Each second. Any number may run at once: each due schedule is taken by one."""
     with database_may_be_away():
-        dispatch.tick()
+        try:
+            dispatch.tick()
+        except Exception:
+            happened.send(sender=None, name="schedule.tick_failed", labels={}, count=1)
+            raise
 
 
 @app.task(name="schedules.prune", ignore_result=True)

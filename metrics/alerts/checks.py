@@ -17,6 +17,7 @@ from metrics import counting
 from metrics.alerts.rules import Rule
 from metrics.models import Level
 from rauskuclaw.config import load
+from schedules import queries as schedules
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,14 @@ def _workers_lost(rule: Rule) -> list[Finding]:
     return [Finding(lost, message, details)]
 
 
+def _schedule_lag(rule: Rule) -> list[Finding]:
+    lag_sec = round(schedules.lag_sec(), 1) if load().scheduler_enabled else 0.0
+    if lag_sec < rule.threshold:
+        return []
+    message = f"A schedule has been due for {lag_sec:g} s: does beat run, and a system worker?"
+    return [Finding(lag_sec, message, {"lag_sec": lag_sec, "threshold_sec": _number(rule.threshold)})]
+
+
 def _callback_backlog(rule: Rule) -> list[Finding]:
     pending = CallbackDelivery.objects.filter(state=CallbackDelivery.State.PENDING).count()
     if pending < rule.threshold:
@@ -134,6 +143,7 @@ CHECKS: dict[str, Callable[[Rule], list[Finding]]] = {
     "HIGH_FAILURE_RATE": _high_failure_rate,
     "NO_WORKER": _no_worker,
     "WORKERS_LOST": _workers_lost,
+    "SCHEDULE_LAG": _schedule_lag,
     "CALLBACK_BACKLOG": _callback_backlog,
     "DISK_LOW": _disk_low,
     "DATABASE_GROWTH": _database_growth,

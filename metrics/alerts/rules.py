@@ -40,6 +40,7 @@ DEFINITIONS: dict[str, Definition] = {
         "So many attempts lost their worker in the window: it died, or its lease ran out.", "attempts",
         _always(5), _always(600),
     ),
+    "SCHEDULE_LAG": Definition("A schedule that is switched on has been due for so long.", "seconds", _always(60)),
     "CALLBACK_BACKLOG": Definition("So many callbacks wait to be delivered.", "callbacks", _always(100)),
     "DISK_LOW": Definition(
         "The disk that holds VAR_DIR, as the system worker sees it, is so full.", "percent", _always(90)

@@ -17,8 +17,9 @@ ended AS MATERIALIZED (
 made AS MATERIALIZED (
     SELECT
         date_trunc('minute', j.created_at) AS minute, j.type, j.queue,
-        j.group_id IS NULL
-            AND (SELECT l.message FROM jobs_joblog AS l WHERE l.job_id = j.id ORDER BY l.id LIMIT 1) = 'Job created' AS posted
+        CASE WHEN j.group_id IS NULL THEN
+            (SELECT l.message FROM jobs_joblog AS l WHERE l.job_id = j.id ORDER BY l.id LIMIT 1)
+        END AS first_line
     FROM jobs_job AS j
     WHERE j.created_at >= (SELECT since FROM span) AND j.created_at < (SELECT until FROM span)
 ),
@@ -34,7 +35,10 @@ told AS MATERIALIZED (
 ),
 happened (minute, name, labels, value) AS MATERIALIZED (
     SELECT minute, 'job.created', jsonb_build_object('type', type, 'queue', queue), count(*)
-    FROM made WHERE posted GROUP BY minute, type, queue
+    FROM made WHERE first_line = 'Job created' GROUP BY minute, type, queue
+    UNION ALL
+    SELECT minute, 'schedule.dispatched_jobs', '{}'::jsonb, count(*)
+    FROM made WHERE first_line = 'Job scheduled' GROUP BY minute
     UNION ALL
     SELECT minute, 'job.made', jsonb_build_object('type', type, 'queue', queue), count(*) FROM made GROUP BY minute, type, queue
     UNION ALL

@@ -5,6 +5,10 @@ from collections.abc import Callable
 import pytest
 from django.db import connection
 
+from tests.schedules.conftest import make_schedule
+
+__all__ = ["make_schedule"]
+
 
 @pytest.fixture
 def ago(db: None) -> Callable[[float], None]:

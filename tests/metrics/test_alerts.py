@@ -24,9 +24,12 @@ from metrics.alerts.checks import CHECKS
 from metrics.alerts.rules import DEFINITIONS
 from metrics.models import Alert, AlertRule, Level
 from rauskuclaw.config import Config
+from schedules import dispatch
+from tests.apiclient import KEYS
 from tests.metrics.mailserver import Mails, mail_server
 from tests.metrics.test_runtime import make_node
 from tests.net.servers import Exchange, Server, serving
+from tests.schedules.conftest import let_pass
 
 pytestmark = pytest.mark.django_db
 
@@ -114,6 +117,22 @@ def test_workers_that_are_lost(claimed: Make) -> None:
         cursor.execute(
             "UPDATE jobs_attempt SET started_at = started_at - interval '2 min', ended_at = ended_at - interval '2 min'"
         )
+    assert open_alerts() == []
+
+
+def test_a_schedule_that_is_late(make_schedule: Make, configure: Configure) -> None:
+    schedule = make_schedule()
+    let_pass(50, schedule)
+    assert open_alerts() == []
+
+    let_pass(11 + 60, schedule)
+    assert open_alerts() == [("SCHEDULE_LAG", "")]
+
+    dispatch.tick()
+    assert open_alerts() == []
+
+    let_pass(200, schedule)
+    configure(SCHEDULER_ENABLED=0, API_KEYS_JSON=KEYS)
     assert open_alerts() == []
 
 

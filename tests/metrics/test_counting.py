@@ -19,6 +19,8 @@ from metrics import counting
 from metrics.counting import count_up, sums
 from metrics.models import Count, Progress, Total
 from rauskuclaw.config import Config
+from schedules import dispatch, tasks
+from tests.schedules.conftest import let_pass
 
 pytestmark = pytest.mark.django_db
 
@@ -134,6 +136,22 @@ def test_callbacks_are_counted_by_what_came_of_them(claimed: Make, configure: Ca
 
     assert CallbackDelivery.objects.get().state == "skipped"
     assert sums(60)["callback.skipped_disabled"] == 1
+
+
+def test_what_schedules_do_is_counted(make_schedule: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_pass(61, make_schedule())
+    tasks.tick()
+
+    def fails() -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(dispatch, "tick", fails)
+    with pytest.raises(RuntimeError):
+        tasks.tick()
+
+    found = sums(60)
+    assert (found["schedule.dispatched_jobs"], found["schedule.tick_failed"]) == (1, 1)
+    assert "job.created" not in found
 
 
 def test_the_lines_that_are_counted_are_those_of_the_index() -> None:
