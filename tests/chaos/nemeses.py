@@ -170,6 +170,22 @@ async def pause(cluster: Cluster, fault: Fault) -> str:
     return name
 
 
+async def resume_forgotten(cluster: Cluster) -> None:
+    """Resume what is paused although no fault holds it: a request done after its client gave up."""
+
+    def forgotten() -> list[tuple[str, str]]:
+        with cluster.database() as database:
+            paused = database.execute(
+                "SELECT 'queues', name FROM jobs_queue WHERE paused"
+                " UNION ALL SELECT 'job-types', name FROM jobs_jobtype WHERE paused"
+            ).fetchall()
+        return [(what, name) for what, name in paused if (what, name) not in cluster.paused]
+
+    with contextlib.suppress(*MISSED):
+        for what, name in await asyncio.to_thread(forgotten):
+            await _ask(cluster, f"/v1/{what}/{name}/resume", PAUSE_TRIES)
+
+
 async def _ask(cluster: Cluster, path: str, tries: int) -> None:
     """POST until it is answered well. Raises httpx.HTTPError for the last try's failure."""
     async with httpx.AsyncClient(headers=cluster.headers, timeout=5, trust_env=False) as http:

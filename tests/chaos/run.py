@@ -16,7 +16,7 @@ from tests.chaos.checker import check
 from tests.chaos.cluster import Cluster, faketime_library
 from tests.chaos.evidence import Evidence, read_ledger, read_rows
 from tests.chaos.history import History
-from tests.chaos.nemeses import NEMESES, heal, strike
+from tests.chaos.nemeses import NEMESES, heal, resume_forgotten, strike
 from tests.chaos.plan import Fault, Plan, make_plan
 from tests.chaos.receiver import Receiver
 from tests.chaos.rules import Finding
@@ -28,6 +28,7 @@ DRAIN_PER_SEC = 8.0
 """After the last fault every job has so long to end: a minute and a half, and the time to work off what has piled up
 under the faults, at eight a second."""
 SURVIVORS_SEC = 10.0
+WATCH_SEC = 5.0
 
 Say = Callable[[str], None]
 
@@ -81,6 +82,7 @@ async def _drive(plan: Plan, cluster: Cluster, history: History, receiver: Recei
     )
     began_at = history.now()
     telling = asyncio.create_task(_tell(plan, cluster, history, workload, say))
+    watching = asyncio.create_task(_watch_pauses(cluster))
     clients = asyncio.create_task(workload.run())
     await _all_faults(plan.faults, cluster, history)
     heal(cluster)
@@ -90,6 +92,7 @@ async def _drive(plan: Plan, cluster: Cluster, history: History, receiver: Recei
     await _until_quiet(cluster, last_fault_at + BOUND_SEC + len(plan.jobs) / DRAIN_PER_SEC, history)
     quiet_at = history.now()
     telling.cancel()
+    watching.cancel()
     say(f"{quiet_at - began_at:5.0f} s  quiet; looking at every job once more")
     await workload.hear_of_all_ends()
     await workload.look_at_all()
@@ -120,6 +123,13 @@ async def _until_quiet(cluster: Cluster, until: float, history: History) -> None
     """Until every job has ended and every callback was taken, or the time is up."""
     while history.now() < until and await asyncio.to_thread(_open_work, cluster) != 0:
         await asyncio.sleep(0.5)
+
+
+async def _watch_pauses(cluster: Cluster) -> None:
+    """What an operator does who looks at the queues now and then."""
+    while True:
+        await asyncio.sleep(WATCH_SEC)
+        await resume_forgotten(cluster)
 
 
 def _open_work(cluster: Cluster) -> int | None:
