@@ -1,7 +1,7 @@
 """Cron expressions: the contract's dialect, and what they mean in a time zone whose clocks are put forward and back.
 
 The calendar is cronsim's. The zones are ours: cronsim's own rules for them are Debian's for expressions of 5 fields
-only, and lose or repeat runs in some zones (docs/adr/0015-schedules.md).
+only, and lose or repeat runs in some zones (docs/adr/0018-schedules.md).
 """
 
 from __future__ import annotations

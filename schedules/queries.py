@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from access.principals import Principal
 from jobs.models import Job
@@ -96,6 +96,29 @@ def runs_of(schedule: Schedule, *, limit: int, before: int | None = None) -> tup
     jobs: dict[uuid.UUID, Job] = Job.objects.only("id", "status", "queue").in_bulk(ids)
     shown = [RunOfJob(run, jobs.get(run.job_id) if run.job_id else None) for run in rows[:limit]]
     return shown, rows[limit - 1].pk if len(rows) > limit else None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All schedules in numbers."""
+
+    enabled: int
+    disabled: int
+    faulty: int
+    """Of the enabled ones, those that make no jobs at the moment."""
+    lag_sec: float
+    """How long the one that has been due the longest has been."""
+
+
+def overview() -> Overview:
+    """Counts all of them: for people, and not each second."""
+    enabled = Q(enabled=True)
+    on, off, faulty = Schedule.objects.aggregate(
+        on=Count("pk", filter=enabled),
+        off=Count("pk", filter=~enabled),
+        faulty=Count("pk", filter=enabled & Q(last_error__isnull=False)),
+    ).values()
+    return Overview(on, off, faulty, round(lag_sec(), 1))
 
 
 def lag_sec() -> float:

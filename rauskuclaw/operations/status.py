@@ -23,8 +23,11 @@ from rauskuclaw.health import Check, check_all
 from rauskuclaw.operations.command import Answer
 from rauskuclaw.operations.text import Cell, Paint, pairs, span, table
 from rauskuclaw.stack.state import read_state
+from schedules.queries import overview
 
 SERVERS = ("database", "redis")
+LATE_SEC = 10.0
+"""A schedule that has been due for so long is told in red: ticks come each second."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def status() -> tuple[dict[str, Any], list[Node]]:
         "nodes": None,
         "queues": None,
         "callbacks": None,
+        "schedules": None,
     }
     nodes: list[Node] = []
     if parts["database"]["ok"] and parts["migrations"]["ok"]:
@@ -72,6 +76,7 @@ def status() -> tuple[dict[str, Any], list[Node]]:
             "nodes": [node_json(node, now) for node in nodes],
             "queues": [asdict(queue) for queue in queues(nodes)],
             "callbacks": asdict(callbacks()),
+            "schedules": asdict(overview()),
         }
     return facts, nodes
 
@@ -173,8 +178,23 @@ def _text(facts: dict[str, Any], nodes: list[Node], paint: Paint) -> str:
     if facts["callbacks"]:
         pending, dead = facts["callbacks"]["pending"], facts["callbacks"]["dead"]
         told = f"{pending:,} pending, " + paint(f"{dead:,} dead", "red" if dead else "")
-        sections.append(pairs([("callbacks", told)], paint))
+        sections.append(pairs([("callbacks", told), ("schedules", _schedules_text(facts["schedules"], paint))], paint))
     return "\n\n".join(sections)
+
+
+def _schedules_text(found: dict[str, Any], paint: Paint) -> str:
+    """Empty where there are none."""
+    if not found["enabled"] + found["disabled"]:
+        return ""
+    late = found["lag_sec"] > LATE_SEC
+    return ", ".join(
+        [
+            f"{found['enabled']:,} enabled",
+            f"{found['disabled']:,} off",
+            *([paint(f"{found['faulty']:,} at fault", "red")] if found["faulty"] else []),
+            *([paint(f"due for {span(found['lag_sec'])}", "red")] if late else []),
+        ]
+    )
 
 
 def _parts(parts: dict[str, Check], paint: Paint) -> str:

@@ -14,8 +14,9 @@ from jobs.nodes import is_alive
 from rauskuclaw import __version__
 from rauskuclaw.config import load
 from rauskuclaw.operations.findings import Findings, fail, ok, warn
-from rauskuclaw.operations.status import Queue, queues
+from rauskuclaw.operations.status import LATE_SEC, Queue, queues
 from rauskuclaw.operations.text import count, span
+from schedules.queries import overview
 
 SLOW_SEC = 60.0
 """A due job that has waited so long beside a live worker is worth a word."""
@@ -151,3 +152,30 @@ def job_types() -> Findings:
         )
     if not missing:
         yield ok("job_types", f"{count(len(enabled), 'enabled type')}, each with its handler")
+
+
+def schedules() -> Findings:
+    """Due schedules are taken, and make their jobs."""
+    found = overview()
+    if not found.enabled:
+        return
+    if not load().scheduler_enabled:
+        yield warn(
+            "schedules",
+            f"{count(found.enabled, 'schedule')} enabled, and SCHEDULER_ENABLED=0: none makes a job",
+            "Unset SCHEDULER_ENABLED, and restart beat and the system worker.",
+        )
+    elif found.lag_sec > LATE_SEC:
+        yield fail(
+            "schedules",
+            f"A schedule has been due for {span(found.lag_sec)}: ticks do not run, or not fast enough",
+            "Start beat and a worker of the queue `system`; if both run, see the worker's log.",
+        )
+    else:
+        yield ok("schedules", f"{count(found.enabled, 'schedule')} enabled, none late")
+    if found.faulty:
+        yield warn(
+            "schedules.faults",
+            f"{count(found.faulty, 'schedule')} cannot make a job",
+            "`manage.py schedules list` shows them, `schedules show` says why.",
+        )
