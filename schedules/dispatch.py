@@ -49,9 +49,12 @@ class Tick:
     schedules: int = 0
     jobs: int = 0
     late_sec: float = 0.0
+    behind: int = 0
+    """Schedules that are due again already, because they catch up."""
 
     def __add__(self, other: Tick) -> Tick:
-        return Tick(self.schedules + other.schedules, self.jobs + other.jobs, max(self.late_sec, other.late_sec))
+        late_sec = max(self.late_sec, other.late_sec)
+        return Tick(self.schedules + other.schedules, self.jobs + other.jobs, late_sec, other.behind)
 
 
 def tick() -> Tick:
@@ -60,10 +63,10 @@ def tick() -> Tick:
     if load().scheduler_enabled:
         limit, until = load().scheduler_batch_size, time.monotonic() + MAX_TICK_SEC
         for statement in ("claim_waiting", "claim_due"):
-            taken = limit
-            while taken == limit and time.monotonic() < until:
+            batch = Tick(schedules=limit)
+            while (batch.schedules == limit or batch.behind) and time.monotonic() < until:
                 batch = _batch(statement, limit)
-                done, taken = done + batch, batch.schedules
+                done += batch
     return done
 
 
@@ -109,7 +112,9 @@ def _batch(statement: str, limit: int) -> Tick:
         if decision.stopped is Stopped.FAILURES:
             _record_pause(decision.schedule)
     late_sec = 0.0 if waited else max((it.now - it.next_run_at).total_seconds() for it in schedules)
-    return Tick(len(schedules), sum(decision.job is not None for decision in decisions), late_sec)
+    made = sum(decision.job is not None for decision in decisions)
+    behind = sum(it.stopped is None and it.next_run_at <= it.schedule.now for it in decisions) if not waited else 0
+    return Tick(len(schedules), made, late_sec, behind)
 
 
 def _newest_jobs(schedules: Sequence[Due]) -> Mapping[UUID, list[NewestJob]]:

@@ -20,7 +20,7 @@ WITH moved AS (
 ),
 noted AS (
     INSERT INTO schedules_run AS r (schedule_id, due_at, at, trigger, result, job_id, error)
-    SELECT schedule_id, due_at, clock_timestamp(), trigger, result, job_id, error
+    SELECT schedule_id, due_at, now(), trigger, result, job_id, error
     FROM jsonb_to_recordset(%(runs)s::jsonb) AS new (
         ord int, schedule_id uuid, due_at timestamptz, trigger text, result text, job_id uuid, error jsonb
     )

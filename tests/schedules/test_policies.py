@@ -69,6 +69,16 @@ def test_catch_up_makes_the_newest_so_many_one_for_each_due_time(make_schedule: 
     assert [(at - first + timedelta(seconds=600)).total_seconds() for at in due] == [480, 540, 600]
 
 
+def test_one_tick_catches_up_with_what_is_due_each_second(make_schedule: Make) -> None:
+    schedule = make_schedule(cron="* * * * * *", policy={"missed": "catch_up", "catch_up_max": 50})
+
+    assert ticks_after(30, schedule) >= 30
+
+    schedule.refresh_from_db()
+    newest = schedule.runs.order_by("-due_at")[0]
+    assert (newest.at - newest.due_at).total_seconds() < 1
+
+
 def test_catch_up_of_few_makes_them_all(make_schedule: Make) -> None:
     schedule = make_schedule(interval_sec=60, policy={"missed": "catch_up", "catch_up_max": 10})
 
