@@ -14,10 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, transaction
-from django.db.models.functions import Now
-from django.utils import timezone
+from django.db.models import DateTimeField
+from django.db.models.functions import Now, Trunc
 
-from jobs.models import Job
 from metrics.models import Count, Level, Progress
 from metrics.sql import rows
 from rauskuclaw.config import load
@@ -26,8 +25,10 @@ logger = logging.getLogger("metrics.counting")
 
 GRACE_SEC = 60.0
 """A minute is counted so long after its end. What a transaction commits later than that is missed."""
-MOST_AT_ONCE = timedelta(hours=1)
+MOST_AT_ONCE = timedelta(minutes=15)
 """Of time that one run counts; beat's next run goes on."""
+BEGIN_BACK = timedelta(hours=1)
+"""So far back counting begins where there are jobs already: whoever asks first looks at all of their rows."""
 BOUNDS_SEC = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds of the histograms' buckets; the last bucket has none. A new bound starts the totals' counts anew."""
 DATABASE_MIB = "database.mib"
@@ -122,10 +123,10 @@ def retention() -> timedelta:
 
 
 def _begin() -> None:
-    """At the first use of all, counting begins with the oldest job."""
+    """At the first use of all, counting begins."""
     if not Progress.objects.exists():
-        first = Job.objects.order_by("created_at", "id").values_list("created_at", flat=True).first()
-        Progress.objects.bulk_create([Progress(counted_to=_minute(first or timezone.now()))], ignore_conflicts=True)
+        begins = Trunc(Now() - BEGIN_BACK, "minute", output_field=DateTimeField())
+        Progress.objects.bulk_create([Progress(counted_to=begins)], ignore_conflicts=True)
 
 
 def _minute(moment: datetime) -> datetime:

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 
+from metrics import counting
 from tests.schedules.conftest import make_schedule
 
 __all__ = ["make_schedule"]
+
+
+@pytest.fixture(autouse=True)
+def counting_begins_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not an hour back, which takes several runs to count."""
+    monkeypatch.setattr(counting, "BEGIN_BACK", timedelta(0))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from access import keys
 from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node
+from metrics.models import Alert
 from rauskuclaw.operations import doctor, findings
 from rauskuclaw.operations.checks import machine, servers, stack
 from rauskuclaw.operations.findings import Check, Finding, Findings, Level
@@ -356,6 +357,17 @@ def test_a_stored_key_is_enough_while_it_lives(keyless: Configure) -> None:
 
     keys.revoke(key.pk, by="test")
     assert levels(stack.stored_keys) == {"keys": "fail"}
+
+
+def test_open_alerts_are_told(db: None) -> None:
+    Alert.objects.create(code="QUEUE_STALLED", message="over", value=1, state="resolved", resolved_at=timezone.now())
+    assert not levels(stack.alerts)
+
+    Alert.objects.create(code="NO_WORKER", scope="gpu", message="No live worker consumes queue gpu.", value=1)
+
+    (finding,) = bad(stack.alerts)
+    assert finding.check == "alert.NO_WORKER"
+    assert "queue gpu. (since " in finding.message
 
 
 def test_dead_callbacks_are_told(make_job: MakeJob) -> None:

@@ -11,7 +11,9 @@ from access.models import ApiKey
 from jobs.handlers import registry
 from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node, Status
 from jobs.nodes import is_alive
+from metrics.models import Alert
 from rauskuclaw import __version__
+from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.config import load
 from rauskuclaw.operations.findings import Findings, fail, ok, warn
 from rauskuclaw.operations.status import LATE_SEC, Queue, queues
@@ -132,6 +134,16 @@ def dead_callbacks() -> Findings:
             "callbacks.dead",
             f"{count(number, 'callback')} given up{last}",
             "Mend the receiver, then redeliver them in the admin or with POST /v1/callbacks/{id}/redeliver.",
+        )
+
+
+def alerts() -> Findings:
+    """Alerts that nobody has resolved."""
+    for alert in Alert.objects.filter(resolved_at=None).order_by("id")[:20]:
+        yield warn(
+            f"alert.{alert.code}",
+            f"{alert.message} (since {iso_ms(alert.fired_at)})",
+            "See docs/observability.md; POST /v1/alerts/{id}/acknowledge says that somebody has seen it.",
         )
 
 
