@@ -7,11 +7,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.models.functions import Now
+
 from access.principals import Principal
 from jobs import dispatch, explain, lifecycle, queries, reconciler
 from jobs.models import Job, JobType, Status
 from jobs.submission import NewJob, submit, submit_batch
 from jobs.transitions import Claim, Claimable
+from schedules import dispatch as dispatch_schedules
+from schedules.models import Overlap, Schedule
+from schedules.queries import ScheduleFilter, runs_of, schedule_page
 
 ADMIN = Principal("bench", "admin")
 TWO_QUEUES = Principal("bench", "read", queue_allowlist=("mail", "models"))
@@ -32,6 +37,11 @@ class Uses:
         self._running = iter([self._claimed(job_id) for job_id in self._make(2 * repeats + 20)])
         self._logged = self._claimed(self._make(1)[0])
         self._backlog()
+        now = datetime.now(UTC)
+        self._schedule = Schedule.objects.create(
+            type=TYPE, queue=QUEUE, timeout_sec=60, max_attempts=1, interval_sec=3600, next_run_at=now, due_at=now,
+            overlap=Overlap.CANCEL_RUNNING, pause_after_failures=3,
+        )  # fmt: skip
         self._middle = self._position(0.5)
         self._last = self._position(0.999)
 
@@ -72,7 +82,16 @@ class Uses:
             "list one day": page(since=now - timedelta(days=2), until=now - timedelta(days=1)),
             "list for a key of two queues": page(who=TWO_QUEUES),
             "search": page(text="report 7"),
+            "tick of the schedules": self._tick,
+            "schedules": lambda: schedule_page(ScheduleFilter(), principal=ADMIN, limit=PAGE),
+            "schedules by type": lambda: schedule_page(ScheduleFilter(type=TYPE), principal=TWO_QUEUES, limit=PAGE),
+            "runs of a schedule": lambda: runs_of(self._schedule, limit=PAGE),
         }
+
+    def _tick(self) -> None:
+        """With what looks back: overlap, and failures in a row."""
+        Schedule.objects.filter(pk=self._schedule.pk).update(next_run_at=Now(), due_at=Now(), last_due_at=None)
+        assert dispatch_schedules.tick().schedules >= 1
 
     def _claim(self) -> None:
         wanted = Claimable(next(self._published), 0, worker="bench", node=None, lease_sec=LEASE_SEC)
