@@ -13,15 +13,15 @@ import os
 import socket
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rauskuclaw.config_checks import ConfigError, cross_checks, describe
+from rauskuclaw.config_fields import Csv, Directory, HandlerSwitch, Keys, Switch, at_least, setting
 from rauskuclaw.config_sources import (
     ApiKeyEntry,
-    parse_key_entries,
     read_environment,
     read_json_file,
     read_run_env,
@@ -31,49 +31,6 @@ from rauskuclaw.config_sources import (
 __all__ = ["Config", "ConfigError", "load"]
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def _csv(value: object) -> object:
-    if isinstance(value, str):
-        value = value.split(",")
-    if isinstance(value, list | tuple):
-        return tuple(dict.fromkeys(str(item).strip() for item in value if str(item).strip()))
-    return value
-
-
-def _only_1(value: object) -> object:
-    return value.strip() == "1" if isinstance(value, str) else value
-
-
-def _1_true_or_yes(value: object) -> object:
-    return value.strip().lower() in {"1", "true", "yes"} if isinstance(value, str) else value
-
-
-def _at_least(least: int) -> AfterValidator:
-    """Less counts as `least`: the contract clamps these."""
-    return AfterValidator(lambda value: max(least, value))
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().resolve()
-
-
-Directory = Annotated[Path, AfterValidator(_absolute)]
-Csv = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_csv)]
-Switch = Annotated[bool, BeforeValidator(_only_1)]
-HandlerSwitch = Annotated[bool, BeforeValidator(_1_true_or_yes)]
-Keys = Annotated[tuple[ApiKeyEntry, ...], NoDecode, BeforeValidator(parse_key_entries)]
-
-
-def setting(default: Any, env: str, doc: str, *, cfg: str = "", renamed_by: str = "", **limits: Any) -> Any:
-    """Declare a setting: its environment name, its meaning, its path in `rauskuclaw.json` and its bounds.
-
-    renamed_by: the JSON path that may hold another name for the environment variable (contract section 15, `*`).
-    """
-    extra: dict[str, Any] = {"cfg": cfg, "renamed_by": renamed_by}
-    kind = "default_factory" if callable(default) else "default"
-    return Field(**{kind: default}, validation_alias=env, description=doc, json_schema_extra=extra, **limits)
-
 
 SECTIONS = {
     "Web": "host",
@@ -295,26 +252,26 @@ class Config(BaseSettings):
     metrics_enabled: Switch = setting(
         True, "METRICS_ENABLED", "`0`: nothing is counted, and no alert is raised by itself.", cfg="metrics.enabled"
     )
-    metrics_retention_days: Annotated[int, _at_least(1)] = setting(
+    metrics_retention_days: Annotated[int, at_least(1)] = setting(
         7, "METRICS_RETENTION_DAYS", "How long counts by the minute are kept, in days; less than 1 is 1.",
         cfg="metrics.retention_days", le=3650,
     )  # fmt: skip
     metrics_public: Switch = setting(
         False, "METRICS_PUBLIC", "`1`: `/metrics`, for Prometheus, needs no key.", cfg="metrics.public"
     )
-    alert_window_sec: Annotated[int, _at_least(60)] = setting(
+    alert_window_sec: Annotated[int, at_least(60)] = setting(
         3600, "ALERT_WINDOW_SEC", "Window of counters and alerts, in seconds; less than 60 is 60.",
         cfg="metrics.alerts.window_sec", le=604_800,
     )  # fmt: skip
-    alert_queue_stalled_sec: Annotated[int, _at_least(5)] = setting(
+    alert_queue_stalled_sec: Annotated[int, at_least(5)] = setting(
         900, "ALERT_QUEUE_STALLED_SEC", "QUEUE_STALLED: age of the oldest queued job, in seconds; less than 5 is 5.",
         cfg="metrics.alerts.queue_stalled_sec",
     )  # fmt: skip
-    alert_failure_rate_pct: Annotated[int, _at_least(1), AfterValidator(lambda value: min(100, value))] = setting(
+    alert_failure_rate_pct: Annotated[int, at_least(1), AfterValidator(lambda value: min(100, value))] = setting(
         50, "ALERT_FAILURE_RATE_PCT", "HIGH_FAILURE_RATE: share of failed jobs, in percent; clamped to 1..100.",
         cfg="metrics.alerts.failure_rate_pct",
     )  # fmt: skip
-    alert_failure_rate_min_completed: Annotated[int, _at_least(1)] = setting(
+    alert_failure_rate_min_completed: Annotated[int, at_least(1)] = setting(
         20, "ALERT_FAILURE_RATE_MIN_COMPLETED", "HIGH_FAILURE_RATE: only with so many jobs ended; less than 1 is 1.",
         cfg="metrics.alerts.failure_rate_min_completed",
     )  # fmt: skip
