@@ -103,7 +103,7 @@ def _batch(statement: str, limit: int) -> Tick:
         return Tick()
     schedules = [Due.of(row, waited=waited) for row in rows]
     newest = _newest_jobs(schedules)
-    decisions = _with_jobs([decide(schedule, newest.get(schedule.id, ())) for schedule in schedules])
+    decisions = _with_jobs([_decided(schedule, newest.get(schedule.id, ())) for schedule in schedules])
     _settle(decisions)
     for decision in decisions:
         if decision.job is not None:
@@ -129,6 +129,19 @@ def _newest_jobs(schedules: Sequence[Due]) -> Mapping[UUID, list[NewestJob]]:
     return found
 
 
+def _decided(schedule: Due, newest: Sequence[NewestJob]) -> Decision:
+    try:
+        return decide(schedule, newest)
+    except Exception as error:
+        return _unforeseen(schedule, error)
+
+
+def _unforeseen(schedule: Due, error: Exception) -> Decision:
+    """Whatever is wrong with one schedule, or with the handler of its type, is no reason to fail the others."""
+    logger.exception("schedule %s", schedule.id)
+    return fault(schedule, errors.SCHEDULE_DISPATCH_ERROR, f"{type(error).__name__}: {error}"[:500])
+
+
 def _with_jobs(decisions: list[Decision]) -> list[Decision]:
     """Make the jobs that are to be made. What cannot be is a fault of its schedule alone."""
     to_make = [n for n, decision in enumerate(decisions) if decision.result is Result.MADE]
@@ -143,6 +156,8 @@ def _with_jobs(decisions: list[Decision]) -> list[Decision]:
             is_off = job_type is None or not job_type.enabled
             code = errors.SCHEDULE_TYPE_UNAVAILABLE if is_off else errors.SCHEDULE_DISPATCH_ERROR
             decisions[n] = fault(schedule, code, problem.message)
+        except Exception as error:
+            decisions[n] = _unforeseen(schedule, error)
     if ready:
         _make(ready, decisions, types)
     return decisions

@@ -22,6 +22,7 @@ from schedules.models import Schedule
 from schedules.requests import NewSchedule, ScheduleChange, refused
 
 PREVIEWED = 50
+FARTHEST_START = timedelta(days=10 * 365)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -63,7 +64,10 @@ def update(
         if flow:
             columns["flow"] = _without_null({**schedule.flow, **flow})
         if "type" in columns:
-            submission.require_reach(_enabled_type(columns["type"]), principal)
+            _enabled_type(columns["type"])
+        if columns.keys() & {"type", "input"}:
+            for job_type in JobType.objects.filter(name=columns.get("type", schedule.type)):
+                submission.require_reach(job_type, principal)
         if "queue" in columns:
             principal.require_queue(columns["queue"])
         before = {column: getattr(schedule, column) for column in columns}
@@ -142,6 +146,8 @@ def _first_due(schedule: Schedule, change: ScheduleChange, now: datetime) -> dat
     if change.starts_at is not None:
         if change.starts_at <= now:
             raise refused("starts_at", f"is past: it is {now:%Y-%m-%dT%H:%M:%SZ}; leave it out to start now")
+        if change.starts_at > now + FARTHEST_START:
+            raise refused("starts_at", f"is more than {FARTHEST_START.days // 365} years away")
         # A cron time at this very moment counts.
         start, path = change.starts_at - _MICROSECOND, "starts_at"
     else:

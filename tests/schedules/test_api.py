@@ -123,8 +123,11 @@ def test_a_key_of_some_queues_makes_no_schedule_that_reaches_all(api: Api) -> No
     body = {"type": "system.jobs.bulk", "queue": "gpu", "interval_sec": 60}
 
     answer = api.post("/v1/schedules", body, key=GPU_ONLY)
+    ours = api.post("/v1/schedules", body).json["schedule"]["id"]
+    change = api.patch(f"/v1/schedules/{ours}", {"input": {"action": "cancel"}}, key=GPU_ONLY)
 
-    assert (answer.status, answer.code) == (403, "FORBIDDEN")
+    for refused in (answer, change):
+        assert (refused.status, refused.code) == (403, "FORBIDDEN")
 
 
 # History

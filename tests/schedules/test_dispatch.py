@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -127,6 +129,28 @@ def test_one_that_the_database_refuses_holds_up_nobody(make_schedule: Make) -> N
     let_pass(61, faulty)
     tick()
     assert results_of(faulty) == ["made"]
+
+
+@pytest.mark.parametrize("where", ["schedules.dispatch.decide", "jobs.submission.check_input"])
+def test_what_nobody_foresaw_holds_up_nobody_else(
+    make_schedule: Make, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    sound, faulty = make_schedule(), make_schedule(input={"faulty": True})
+    module, _, name = where.rpartition(".")
+    found = getattr(import_module(module), name)
+
+    def broken(first: Any, *rest: Any) -> Any:
+        if getattr(first, "input", first) == {"faulty": True}:
+            raise ZeroDivisionError("in somebody's handler")
+        return found(first, *rest)
+
+    monkeypatch.setattr(where, broken)
+    tick()
+
+    faulty.refresh_from_db()
+    assert faulty.last_error is not None
+    assert faulty.last_error["message"] == "ZeroDivisionError: in somebody's handler"
+    assert (results_of(sound), results_of(faulty)) == (["made"], ["failed"])
 
 
 def test_a_batch_costs_the_same_statements_however_large(
