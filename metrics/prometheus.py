@@ -56,21 +56,28 @@ _HISTOGRAMS = {
 Values = Mapping[Any, float]
 """By the values of the labels, in their order."""
 
-_cached: dict[str, tuple[float, bytes, str]] = {}
+_cached: dict[str, tuple[float, bytes]] = {}
 _lock = threading.Lock()
 
 
 def page(accept: str) -> tuple[bytes, str]:
-    """The page and its content type, in the format that the Accept header prefers."""
-    encoder, content_type = choose_encoder(accept)
+    """The page and its content type, in the format that the Accept header prefers; at most CACHE_SEC old."""
+    _, content_type = choose_encoder(accept)
     with _lock:
-        until, content, _ = _cached.get(content_type, (0.0, b"", ""))
+        until, content = _cached.get(content_type, (0.0, b""))
         if time.monotonic() >= until:
-            registry = CollectorRegistry(auto_describe=False)
-            registry.register(_Everything())
-            content = encoder(registry)
-            _cached[content_type] = (time.monotonic() + CACHE_SEC, content, content_type)
+            content = render(accept)
+            _cached[content_type] = (time.monotonic() + CACHE_SEC, content)
     return content, content_type
+
+
+def render(accept: str) -> bytes:
+    """The page as it is now."""
+    encoder, _ = choose_encoder(accept)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Everything())
+    content: bytes = encoder(registry)
+    return content
 
 
 class _Everything(Collector):

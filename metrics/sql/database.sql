@@ -4,6 +4,6 @@ SELECT
     current_setting('max_connections')::int AS max_connections,
     count(*) FILTER (WHERE state = 'active') AS active,
     count(*) FILTER (WHERE state = 'idle') AS idle,
-    count(*) FILTER (WHERE state LIKE 'idle in transaction%%') AS in_transaction
+    count(*) FILTER (WHERE state IN ('idle in transaction', 'idle in transaction (aborted)')) AS in_transaction
 FROM pg_stat_activity
 WHERE datname = current_database()

@@ -14,6 +14,9 @@ from jobs import dispatch, explain, lifecycle, queries, reconciler
 from jobs.models import Job, JobType, Status
 from jobs.submission import NewJob, submit, submit_batch
 from jobs.transitions import Claim, Claimable
+from metrics import counting, prometheus, runtime
+from metrics.alerts import evaluate
+from metrics.models import Progress
 from schedules import dispatch as dispatch_schedules
 from schedules.models import Overlap, Schedule
 from schedules.queries import ScheduleFilter, runs_of, schedule_page
@@ -82,11 +85,23 @@ class Uses:
             "list one day": page(since=now - timedelta(days=2), until=now - timedelta(days=1)),
             "list for a key of two queues": page(who=TWO_QUEUES),
             "search": page(text="report 7"),
+            "count the minutes that are over": self._count,
+            "counters of the last hour": lambda: counting.sums(3600),
+            "counters for a key of two queues": lambda: counting.sums_by_queue(3600, TWO_QUEUES.queue_allowlist),
+            "check all alerts": evaluate.evaluate,
+            "page for Prometheus": lambda: prometheus.render(""),
+            "live workers": lambda: runtime.workers(ADMIN),
             "tick of the schedules": self._tick,
             "schedules": lambda: schedule_page(ScheduleFilter(), principal=ADMIN, limit=PAGE),
             "schedules by type": lambda: schedule_page(ScheduleFilter(type=TYPE), principal=TWO_QUEUES, limit=PAGE),
             "runs of a schedule": lambda: runs_of(self._schedule, limit=PAGE),
         }
+
+    def _count(self) -> None:
+        """As each ten seconds: a minute or so."""
+        since = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=3)
+        Progress.objects.update_or_create(id=1, defaults={"counted_to": since})
+        assert counting.count_up() in {1, 2}
 
     def _tick(self) -> None:
         """With what looks back: overlap, and failures in a row."""
