@@ -136,7 +136,8 @@ def _faketime_shares() -> list[Path]:
 
 
 # Seen by Postgres itself: no client has to look at the right moment. A transition and the log line that goes with it
-# share their (sub)transaction, which the xmin of both rows tells; top is the transaction's own.
+# share their (sub)transaction, which the xmin of both rows tells; top is the transaction's own. A deferred
+# trigger notes when a job's transaction commits, which under load is seconds after its first statement.
 NOTE_TRANSITIONS = """
 CREATE TABLE chaos_transition (
     id bigserial PRIMARY KEY, job_id uuid, old text, new text, fence int, at timestamptz DEFAULT clock_timestamp(),
@@ -148,6 +149,13 @@ CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     FROM jobs_job AS j WHERE j.id = NEW.id;
     RETURN NULL;
 END $$;
+CREATE TABLE chaos_commit (job_id uuid PRIMARY KEY, at timestamptz DEFAULT clock_timestamp());
+CREATE FUNCTION chaos_note_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO chaos_commit (job_id) VALUES (NEW.id);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER chaos_committed AFTER INSERT ON jobs_job DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION chaos_note_commit();
 CREATE TRIGGER chaos_created AFTER INSERT ON jobs_job FOR EACH ROW EXECUTE FUNCTION chaos_note();
 CREATE TRIGGER chaos_changed AFTER UPDATE ON jobs_job FOR EACH ROW
     WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION chaos_note();

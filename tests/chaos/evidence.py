@@ -99,6 +99,8 @@ class Transition(NamedTuple):
     xid: int
     top: int = 0
     at: float = 0.0
+    committed_at: float | None = None
+    """Of a creation: when nobody else had seen the job yet."""
 
 
 class DeliveryRow(NamedTuple):
@@ -209,7 +211,9 @@ _QUERIES: dict[str, tuple[Any, str]] = {
     "transitions": (
         Transition,
         """
-        SELECT job_id::text, old, new, fence, xid, top, EXTRACT(EPOCH FROM at)::float8 FROM chaos_transition ORDER BY id
+        SELECT t.job_id::text, old, new, fence, xid, top, EXTRACT(EPOCH FROM t.at)::float8,
+               CASE WHEN old IS NULL THEN EXTRACT(EPOCH FROM c.at)::float8 END
+        FROM chaos_transition AS t LEFT JOIN chaos_commit AS c USING (job_id) ORDER BY id
         """,
     ),
     "deliveries": (DeliveryRow, "SELECT job_id::text, state FROM jobs_callbackdelivery ORDER BY id"),

@@ -14,7 +14,7 @@ from tests.chaos.evidence import Evidence, JobRow, Transition
 from tests.chaos.kinds import KEEP, QUEUE_LIMITS, REPLACE, TYPES, UNIQUE_WINDOW_SEC
 from tests.chaos.rules import TERMINAL, RuleBook, Wrong
 
-COMMIT_SEC = 3.0
+COMMIT_SEC = 2.0
 """Two transactions whose changes of a status are less apart may not have seen each other: a trigger notes the moment of
 the change and not that of the commit."""
 LOCK_SEC = 1.0
@@ -92,18 +92,16 @@ class _Lives:
         self.ended: dict[str, Transition] = {}
         self.order: dict[str, int] = {}
         """By when they were made: under the lock of their key, if they have one."""
-        self._last_step: dict[int, float] = {}
-        """Of each transaction, which may have waited long between two of its steps."""
         for place, step in enumerate(evidence.transitions):
-            self._last_step[step.top] = step.at
             if step.old is None:
                 self.made[step.job], self.order[step.job] = step, place
             elif step.new in TERMINAL:
                 self.ended[step.job] = step
 
     def seen_from(self, job: str) -> float:
-        """Nobody else saw it before."""
-        return self._last_step[self.made[job].top]
+        """Nobody else saw it before: its transaction may have waited long between two of its steps."""
+        made = self.made[job]
+        return made.at if made.committed_at is None else made.committed_at
 
     def ended_at(self, job: str) -> float:
         return self.ended[job].at if job in self.ended else FOR_EVER

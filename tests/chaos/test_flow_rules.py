@@ -159,6 +159,15 @@ def test_each_rule_has_a_history_that_breaks_it() -> None:
     assert all(any(name.startswith(f"flow: {rule}") for rule, _, _ in BROKEN) for name in flow_rules.BOOK)
 
 
+def test_a_job_stands_beside_others_from_its_commit_on() -> None:
+    evidence = lawful()
+    ended(evidence, "old", at=19, top=997)
+    change(evidence, "old", error_code=None)
+    made(evidence, "new", committed_at=18.5)
+
+    assert judged(evidence) == []
+
+
 def test_a_job_made_in_the_instant_of_a_pause_may_slip_through() -> None:
     evidence = lawful()
     runs(evidence, "after", 40.5, 52)
