@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from access import keys
 from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node
-from metrics.models import Alert
+from metrics.models import Alert, AlertRule
+from rauskuclaw.config import Config
 from rauskuclaw.operations import doctor, findings
 from rauskuclaw.operations.checks import machine, servers, stack
 from rauskuclaw.operations.findings import Check, Finding, Findings, Level
@@ -368,6 +369,15 @@ def test_open_alerts_are_told(db: None) -> None:
     (finding,) = bad(stack.alerts)
     assert finding.check == "alert.NO_WORKER"
     assert "queue gpu. (since " in finding.message
+
+
+def test_addresses_without_a_mail_server_are_told(db: None, configure: Callable[..., Config]) -> None:
+    AlertRule.objects.create(code="DISK_LOW", emails=["ops@example.org"])
+    assert bad(stack.alerts)[0].message.startswith("DISK_LOW would write")
+
+    configure(SMTP_HOST="mail.example.org")
+
+    assert not levels(stack.alerts)
 
 
 def test_dead_callbacks_are_told(make_job: MakeJob) -> None:

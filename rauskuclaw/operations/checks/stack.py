@@ -11,6 +11,7 @@ from access.models import ApiKey
 from jobs.handlers import registry
 from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node, Status
 from jobs.nodes import is_alive
+from metrics.alerts.rules import rules
 from metrics.models import Alert
 from rauskuclaw import __version__
 from rauskuclaw.api.fields import iso_ms
@@ -138,7 +139,14 @@ def dead_callbacks() -> Findings:
 
 
 def alerts() -> Findings:
-    """Alerts that nobody has resolved."""
+    """Alerts that are not resolved, and whether those who are to hear of them can."""
+    writing = [rule.code for rule in rules() if rule.enabled and rule.emails]
+    if writing and not load().smtp_host:
+        yield warn(
+            "alerts.mail",
+            f"{', '.join(writing)} would write to people, and there is no mail server",
+            "Set SMTP_HOST, or take the addresses out of the rules.",
+        )
     for alert in Alert.objects.filter(resolved_at=None).order_by("id")[:20]:
         yield warn(
             f"alert.{alert.code}",
