@@ -183,7 +183,8 @@ def parse_preview(body: object) -> ScheduleChange:
     if isinstance(body, Mapping):
         _one_cadence(body, needed=True)
         wanted = {*CADENCES, "start_in_sec", "starts_at", "policy"}
-        body = {name: value for name, value in body.items() if name in wanted and value is not None}
+        given = {name: value for name, value in body.items() if name in wanted}
+        body = {name: value for name, value in given.items() if value is not None or name in CADENCES}
     return bodies.parse(ScheduleChange, body)
 
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from access.models import AuditEntry
 from jobs import job_types
 from jobs.models import Job
+from schedules import requests
 from schedules.api.urls import urlpatterns
 from schedules.api.views import CHANGE, NEW_SCHEDULE, PREVIEW
 from schedules.dispatch import tick
@@ -210,6 +213,43 @@ def test_changes_are_audited_without_the_input(api: Api, make_schedule: Make) ->
     assert {entry.actor for entry in entries} == {"key:ci"}
     assert entries[1].details == {"name": ["n", "m"], "input": "changed"}
     assert "hunter" not in json.dumps([entry.details for entry in entries])
+
+
+# Whatever is sent
+
+ODD_TEXTS = (
+    "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00", "2027-02-30", "* * * * *", "0 0 29 2 1#5", "@daily",
+    "UTC", "../etc/passwd", "Europe/Helsinki", "\x7f",
+)  # fmt: skip
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 100_000), st.just(10**30), st.floats(allow_nan=False),
+    st.text(max_size=8),
+    st.sampled_from(ODD_TEXTS),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+FIELDS = [*requests.ScheduleChange.model_fields, *requests.FLOW_FIELDS]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sent=st.dictionaries(st.sampled_from(FIELDS), ODD, max_size=4),
+    policy=st.dictionaries(st.sampled_from([*requests.Policy.model_fields]), ODD, max_size=3),
+)
+def test_nothing_that_is_sent_is_too_much(
+    api: Api, make_schedule: Make, sent: dict[str, Any], policy: dict[str, Any]
+) -> None:
+    schedule = Schedule.objects.first() or make_schedule()
+    body = {"type": "report.generate", "interval_sec": 60, **sent} | ({"policy": policy} if policy else {})
+    if "cron" in sent:
+        del body["interval_sec"]
+
+    answers = [
+        api.post("/v1/schedules", body), api.post("/v1/schedules/preview", body),
+        api.patch(f"/v1/schedules/{schedule.id}", {**sent, "policy": policy}),
+    ]  # fmt: skip
+
+    assert {answer.status for answer in answers} <= {200, 201, 400, 409}
+    tick()
 
 
 # For people and tools
