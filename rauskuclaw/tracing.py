@@ -24,10 +24,10 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 
 def _is_asked_for() -> bool:
     """By the variables that OpenTelemetry itself reads; they are its own, and so not in `rauskuclaw.config`."""
-    env = os.environ
-    if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none":
+    env, exporter = os.environ, os.environ.get("OTEL_TRACES_EXPORTER")
+    if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
         return False
-    return any(env.get(name) for name in _ASKING)
+    return exporter == "otlp" or any(env.get(name) for name in _ASKING)
 
 
 enabled = _is_asked_for()

@@ -93,10 +93,11 @@ def test_off_it_is_not_even_imported() -> None:
     [
         ({}, False), ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, True),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "true"}, False),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
     ],
-    ids=["nothing", "endpoint", "endpoint for traces", "disabled", "no exporter"],
+    ids=["nothing", "endpoint", "endpoint for traces", "exporter", "disabled", "no exporter"],
 )  # fmt: skip
 def test_the_standard_variables_switch_it_on(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], asked: bool
