@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
     parser.add_argument("--quick", action="store_true", help="short rounds, small tables, a soak of 2 minutes")
     parser.add_argument("--full", action="store_true", help="5 million jobs, a soak of 30 minutes")
+    parser.add_argument("--rounds", type=int, help="of throughput, posts and live; 5, and 3 of live, without it")
     parser.add_argument("--page", action="store_true", help="only write the page from the JSON that is there")
     parser.add_argument("--out", type=Path, help="where the JSON and the charts go; the page goes beside that folder")
     options = parser.parse_args()
@@ -42,21 +43,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     faults: list[str] = []
     for name in () if options.page else options.names or NAMES:
-        faults += _measure(name, out, quick=options.quick, full=options.full)
+        faults += _measure(name, out, quick=options.quick, full=options.full, rounds=options.rounds)
     print(f"page: {page.write(out)}")
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-def _measure(name: str, out: Path, *, quick: bool, full: bool) -> list[str]:
+def _measure(name: str, out: Path, *, quick: bool, full: bool, rounds: int | None) -> list[str]:
     """One benchmark on servers of its own; its JSON. Returns what makes the run fail."""
     print(f"{name}:", flush=True)
     began = time.monotonic()
     with Lab() as lab:
         about = machine.describe(lab)
         try:
-            result = _run(name, lab, quick=quick, full=full)
+            result = _run(name, lab, quick=quick, full=full, rounds=rounds)
         except Exception:
             print(lab.logs(), file=sys.stderr)
             raise
@@ -73,14 +74,14 @@ def _measure(name: str, out: Path, *, quick: bool, full: bool) -> list[str]:
     return _faults(name, result)
 
 
-def _run(name: str, lab: Lab, *, quick: bool, full: bool) -> dict[str, Any]:
+def _run(name: str, lab: Lab, *, quick: bool, full: bool, rounds: int | None) -> dict[str, Any]:
     match name:
         case "throughput":
-            return throughput.run(lab, quick=quick)
+            return throughput.run(lab, quick=quick, rounds=rounds)
         case "posts":
-            return posts.run(lab, quick=quick)
+            return posts.run(lab, quick=quick, rounds=rounds)
         case "live":
-            return live.run(lab, quick=quick)
+            return live.run(lab, quick=quick, rounds=rounds)
         case "waiting":
             return io.run(quick=quick)
         case "growth":

@@ -45,9 +45,9 @@ SCENES = (
 )
 
 
-def run(lab: Lab, *, quick: bool) -> dict[str, Any]:
+def run(lab: Lab, *, quick: bool, rounds: int | None = None) -> dict[str, Any]:
     """Measure every scene, in turn, `rounds` times."""
-    rounds, seconds, burst = (1, 6, 100) if quick else (3, 30, 300)
+    rounds, seconds, burst = (1, 6, 100) if quick else (rounds or 3, 30, 300)
     stack.prepare(lab)
     found: dict[str, list[dict[str, Any]]] = {scene.name: [] for scene in SCENES}
     for number in range(rounds):

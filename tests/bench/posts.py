@@ -27,9 +27,9 @@ JOB = {"type": "bench.mark", "input": {"title": "Nightly build", "tests": 412}, 
 BATCH_CONNECTIONS = (1, 16)
 
 
-def run(lab: Lab, *, quick: bool) -> dict[str, Any]:
+def run(lab: Lab, *, quick: bool, rounds: int | None = None) -> dict[str, Any]:
     """Measure. Rates are requests a second; for batches, jobs a second."""
-    rounds, seconds = (1, 2.0) if quick else (5, 5.0)
+    rounds, seconds = (1, 2.0) if quick else (rounds or 5, 5.0)
     stack.prepare(lab)
     with psycopg.connect(lab.fresh_database("bare")) as connection:
         connection.execute(BARE_TABLE)

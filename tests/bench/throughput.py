@@ -27,9 +27,9 @@ from tests.bench.stats import median, percentile
 PAUSE_SEC = (0.010, 0.040)
 
 
-def run(lab: Lab, *, quick: bool, only: Sequence[str] = ()) -> dict[str, Any]:
+def run(lab: Lab, *, quick: bool, rounds: int | None = None, only: Sequence[str] = ()) -> dict[str, Any]:
     """Measure. Returns rates and latencies, raw and as medians."""
-    rounds, jobs, singles = (1, 500, 50) if quick else (5, 5000, 300)
+    rounds, jobs, singles = (1, 500, 50) if quick else (rounds or 5, 5000, 300)
     marks = Marks(lab.folder / "marks")
     marks.path.chmod(0o666)
     stack.prepare(lab)
