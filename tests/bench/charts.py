@@ -15,10 +15,10 @@ _STYLE = """<style>
 text { font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #24292f }
 .title { font-weight: 600; font-size: 15px } .soft { fill: #57606a } .grid { stroke: #d0d7de }
 .ours { fill: #0d7c84 } .peer { fill: #9aa4af } .a { stroke: #0d7c84 } .b { stroke: #b35900 } .c { stroke: #6639ba }
-.d { stroke: #57606a } .e { stroke: #bf3989 } polyline { fill: none; stroke-width: 2 } .key { stroke-width: 3 }
+.d { stroke: #57606a } .e { stroke: #bf3989 } .f { stroke: #1a7f37 } polyline { fill: none; stroke-width: 2 } .key { stroke-width: 3 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .soft { fill: #9198a1 } .grid { stroke: #3d444d } .ours { fill: #3fb0b7 } .peer { fill: #656c76 }
-.a { stroke: #3fb0b7 } .b { stroke: #f0883e } .c { stroke: #a371f7 } .d { stroke: #9198a1 } .e { stroke: #f778ba }
+.a { stroke: #3fb0b7 } .b { stroke: #f0883e } .c { stroke: #a371f7 } .d { stroke: #9198a1 } .e { stroke: #f778ba } .f { stroke: #3fb950 }
 }
 </style>"""
 
@@ -63,7 +63,7 @@ def lines(
         f'<text class="soft" x="{WIDTH - right}" y="{_TOP + high + 18}" text-anchor="end">{_short(most_x)} {x_unit}</text>'
     )
     for number, (name, points) in enumerate(series.items()):
-        kind, x = "abcde"[number], left + number * (wide // max(1, len(series)))
+        kind, x = "abcdef"[number], left + number * (wide // max(1, len(series)))
         parts.append(f'<polyline class="{kind}" points="{" ".join(place(*point) for point in points)}"/>')
         parts.append(
             f'<line class="key {kind}" x1="{x}" x2="{x + 18}" y1="{height - 18}" y2="{height - 18}"/>'

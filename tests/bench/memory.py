@@ -57,7 +57,7 @@ def _soak(ours: Stack, seconds: float) -> dict[str, Any]:
         client.start()
     watched = {name: psutil.Process(ours.processes[name].pid) for name in ("web", "worker", "io", "system", "beat")}
     times: list[float] = []
-    private: dict[str, list[float]] = {name: [] for name in (*watched, "worker pool process")}
+    private: dict[str, list[float]] = {name: [] for name in (*watched, "pool process")}
     resident = {name: process.memory_info().rss / 2**20 for name, process in watched.items()}
     began = time.monotonic()
     while (now := time.monotonic() - began) < seconds:
@@ -65,7 +65,7 @@ def _soak(ours: Stack, seconds: float) -> dict[str, Any]:
         for name, process in watched.items():
             private[name].append(process.memory_full_info().uss / 1024)
         pool = watched["worker"].children()
-        private["worker pool process"].append(sum(child.memory_full_info().uss for child in pool) / 1024 / len(pool))
+        private["pool process"].append(sum(child.memory_full_info().uss for child in pool) / 1024 / len(pool))
         time.sleep(max(0.0, 1.0 - (time.monotonic() - began - now)))
     over.set()
     for client in clients:

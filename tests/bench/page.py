@@ -297,7 +297,7 @@ def _memory(result: dict[str, Any], folder: Path) -> str:
     rows = [
         (
             name, f"{soak['private_mib'][name][-1]:.1f}", f"{slope['per_hour']:,.0f}",
-            f"{slope['low']:,.0f} to {slope['high']:,.0f}",
+            f"{slope['low']:,.0f} to {slope['high']:,.0f}", f"{_last_third(soak['private_mib'][name], result['minutes']):,.0f}",
             "none shown" if slope["low"] <= 0 else "growth" if result["minutes"] >= 10 else "rises in so short a time",
         )
         for name, slope in soak["kib_per_hour"].items()
@@ -319,13 +319,19 @@ the timers of time limits, which Celery keeps until they would have struck.
 
 {chart}
 
-{_table(("process", "private MiB at the end", "KiB an hour", "95 % interval", "verdict"), rows)}
+{_table(("process", "private MiB at the end", "KiB an hour", "95 % interval", "in the last third", "verdict"), rows)}
 
 A job worker with so many jobs running at once (proportional memory of the whole worker, each shared page counted once):
 **{concurrency["mib_a_job"]} MiB for each further job**.
 
 {_table(("jobs at once", "worker MiB", "resident MiB of a pool process"), jobs)}
 """
+
+
+def _last_third(mib: Sequence[float], minutes: float) -> float:
+    """KiB an hour from its first sample to its last: below the fitted slope where the growth abates."""
+    third = mib[-max(2, len(mib) // 3) :]
+    return (third[-1] - third[0]) * 1024 / (minutes * len(third) / len(mib) / 60)
 
 
 def _machine(results: Results) -> str:
