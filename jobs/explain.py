@@ -17,6 +17,8 @@ from rauskuclaw import errors
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 from rauskuclaw.errors import Code
 
+SHOWN_CHILDREN = 100
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -67,7 +69,7 @@ def _why_queued(job: Job, now: datetime) -> Iterator[Reason]:
             {"queue": job.queue, "pool": job.pool},
         )
     if job.waiting_on:
-        yield _waiting(job)
+        yield _waiting_for_children(job) if job.is_suspended else _waiting(job)
     elif job.available_at > now:
         yield _debounced(job) if job.unique_key and job.fence == 0 else _retry_due(job)
     else:
@@ -188,14 +190,34 @@ def _debounced(job: Job) -> Reason:
 
 def _waiting(job: Job) -> Reason:
     open_ones = queries.open_dependencies(job)
-    named = ", ".join(f"{it.id} ({it.status})" for it in open_ones[:3])
-    more = f" and {len(open_ones) - 3} more" if len(open_ones) > 3 else ""
     return Reason(
         errors.WAITING_FOR_DEPENDENCIES,
-        f"The job waits for {_count(len(open_ones), 'job')} to succeed: {named}{more}.",
+        f"The job waits for {_count(len(open_ones), 'job')} to succeed: {_named(open_ones)}.",
         "Ask for the explanation of those jobs; cancel this one if they will never run.",
-        {"open_dependencies": [{"id": str(it.id), "type": it.type, "status": it.status} for it in open_ones]},
+        {"open_dependencies": [_shown(it) for it in open_ones]},
     )
+
+
+def _waiting_for_children(job: Job) -> Reason:
+    open_ones = queries.open_children(job)
+    if not open_ones:
+        message = "All jobs that it made have ended, and it is about to go on."
+        return Reason(errors.WAITING_FOR_CHILDREN, message, "Wait: this takes a second at most.", {"open_children": []})
+    return Reason(
+        errors.WAITING_FOR_CHILDREN,
+        f"The job waits for {_count(len(open_ones), 'job')} that it made to end: {_named(open_ones)}.",
+        f"Ask for the explanation of those jobs; GET /v1/jobs/{job.id}/tree shows all of them.",
+        {"open_children": [_shown(it) for it in open_ones[:SHOWN_CHILDREN]], "count": len(open_ones)},
+    )
+
+
+def _named(jobs: list[queries.Dependency]) -> str:
+    more = f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""
+    return ", ".join(f"{it.id} ({it.status})" for it in jobs[:3]) + more
+
+
+def _shown(job: queries.Dependency) -> dict[str, str]:
+    return {"id": str(job.id), "type": job.type, "status": job.status}
 
 
 def _retry_due(job: Job) -> Reason:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 from django.db.models import BooleanField, Case, F, Func, IntegerField, Q, QuerySet, TextField, Value, When
@@ -14,7 +14,7 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast
 
 from jobs import nodes
-from jobs.models import Attempt, CallbackDelivery, Job, JobDependency, JobLog, JobType, Node, Status
+from jobs.models import Attempt, CallbackDelivery, Job, JobDependency, JobGroup, JobLog, JobType, Node, Status
 from jobs.sql import rows
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
@@ -289,6 +289,19 @@ def open_dependencies(job: Job) -> list[Dependency]:
         "depends_on_id", "depends_on__type", "depends_on__status"
     )
     return [Dependency(*row) for row in found]
+
+
+def open_children(job: Job) -> list[Dependency]:
+    """The children that a suspended job waits for, oldest first. Served by job_by_group."""
+    group = JobGroup.objects.filter(parent=job, series=job.series, phase=job.phase)
+    children = Job.objects.filter(group__in=group, status__in=Status.open()).order_by("created_at", "id")
+    return [Dependency(*row) for row in children.values_list("id", "type", "status")]
+
+
+def tree_of(job: Job, *, principal: Principal, most: int) -> list[dict[str, Any]]:
+    """The job and all that it, and they, made, level by level: at most `most` rows of tree.sql."""
+    queues = None if principal.queue_allowlist is None else list(principal.queue_allowlist)
+    return rows("tree", {"id": job.id, "queues": queues, "most": most})
 
 
 def live_workers(queue: str, pool: str) -> list[Node]:

@@ -50,6 +50,29 @@ def flow_json(job: Job) -> dict[str, Json]:
     }
 
 
+def tree_json(rows: Sequence[dict[str, Json]]) -> dict[str, Json]:
+    """A job with its children in it, and theirs in them, in the order they were made. rows: of tree.sql."""
+    nodes: dict[Any, dict[str, Json]] = {}
+    for row in sorted(rows, key=lambda row: (row["created_at"], row["id"])):
+        node = nodes[row["id"]] = {
+            "id": str(row["id"]),
+            "name": row["name"] or None,
+            "type": row["type"],
+            "queue": row["queue"],
+            "status": row["status"],
+            "error_code": row["error_code"],
+            "series": row["series"],
+            "phase": row["phase"],
+            "created_at": iso_ms(row["created_at"]),
+            "finished_at": iso_ms_or_none(row["finished_at"]),
+            "child_count": row["children"] - row["hidden"],
+            "children": [],
+        }
+        if row["parent_id"] in nodes:
+            nodes[row["parent_id"]]["children"].append(node)
+    return next(iter(nodes.values()))
+
+
 def failures_json(groups: Sequence[FailureGroup]) -> list[dict[str, Json]]:
     """Failed jobs, grouped."""
     return [

@@ -41,6 +41,9 @@ JOB_LIST = [
     _parameter("cursor", "`next_cursor` of the page before."),
 ]
 DEAD_LIST = [parameter for parameter in JOB_LIST if parameter.name not in {"status", "q"}]
+TREE_LIMIT = _parameter(
+    "limit", "Jobs in the tree: 1 to 10,000, default 1,000. What is left out are the deepest.", OpenApiTypes.INT
+)
 TAIL = _parameter("tail", "The newest so many lines: 1 to 2000, default 200.", OpenApiTypes.INT)
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import inline_serializer
+from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
 from jobs import flow
@@ -181,6 +181,7 @@ class JobLinks(serializers.Serializer[Any]):
     explain = serializers.URLField()
     callbacks = serializers.URLField()
     stream = serializers.URLField()
+    tree = serializers.URLField()
 
 
 class Progress(serializers.Serializer[Any]):
@@ -225,6 +226,28 @@ class Attempt(serializers.Serializer[Any]):
     ended_at = serializers.DateTimeField(allow_null=True)
     waited_ms = serializers.IntegerField(help_text="From due to begun.")
     ran_ms = serializers.IntegerField(allow_null=True)
+
+
+@extend_schema_field({"type": "array", "items": {"$ref": "#/components/schemas/JobNode"}})
+class _Children(serializers.ListField):
+    """Nodes of their own."""
+
+
+class JobNode(serializers.Serializer[Any]):
+    """A job in a tree."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField(allow_null=True, help_text="What its parent calls it.")
+    type = serializers.CharField()
+    queue = serializers.CharField()
+    status = serializers.ChoiceField(choices=Status.choices)
+    error_code = serializers.CharField(allow_null=True)
+    series = serializers.IntegerField(allow_null=True, help_text="The parent's when it made this; null at the root.")
+    phase = serializers.IntegerField(allow_null=True, help_text="1 for what a parent made first in its series.")
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    child_count = serializers.IntegerField(help_text="How many it made; more than are in `children` in a cut tree.")
+    children = _Children()
 
 
 class Reason(serializers.Serializer[Any]):

@@ -18,6 +18,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/logs", views.JobLogsView.as_view(), name="job-logs"),
     path("jobs/<str:job_id>/attempts", views.JobAttemptsView.as_view(), name="job-attempts"),
     path("jobs/<str:job_id>/explain", views.JobExplainView.as_view(), name="job-explain"),
+    path("jobs/<str:job_id>/tree", views.JobTreeView.as_view(), name="job-tree"),
     path("jobs/<str:job_id>/callbacks", views.JobCallbacksView.as_view(), name="job-callbacks"),
     path("jobs/<str:job_id>/stream", stream, name="job-stream"),
     path("callbacks/<int:delivery_id>/redeliver", views.CallbackRedeliverView.as_view(), name="callback-redeliver"),

@@ -17,7 +17,7 @@ from jobs.api import params
 from jobs.api import serializers as shapes
 from jobs.explain import explain
 from jobs.models import Job
-from jobs.representation import attempt_json, delivery_json, flow_json, job_json, log_json
+from jobs.representation import attempt_json, delivery_json, flow_json, job_json, log_json, tree_json
 from rauskuclaw.api.pagination import int_param
 from rauskuclaw.errors import Problem
 
@@ -233,6 +233,32 @@ class JobExplainView(APIView):
         return Response({**head, "reasons": reasons})
 
 
+class JobTreeView(APIView):
+    """A job and what it made."""
+
+    @extend_schema(
+        operation_id="jobs_tree",
+        tags=["jobs"],
+        parameters=[params.TREE_LIMIT],
+        responses={
+            200: shapes.answer(
+                "JobTree",
+                tree=shapes.JobNode(),
+                count=fields.IntegerField(help_text="Jobs in the tree, its root too."),
+                is_cut=fields.BooleanField(help_text="Whether there are more than `limit`."),
+            ),
+            **ERRORS,
+        },
+    )
+    def get(self, request: Request, job_id: str) -> Response:
+        """The job with the jobs that it made, and those they made, as far as the key may see them."""
+        principal, limit = principal_of(request), int_param(request, "limit", 1000, 10_000)
+        job = queries.visible_job(job_id, principal=principal)
+        found = queries.tree_of(job, principal=principal, most=limit + 1)
+        shown = found[:limit]
+        return Response({"ok": True, "tree": tree_json(shown), "count": len(shown), "is_cut": len(found) > limit})
+
+
 class JobCallbacksView(APIView):
     """The callbacks of a job."""
 
@@ -283,5 +309,5 @@ class DevJobsView(APIView):
 
 
 def _links(job: Job, request: Request) -> dict[str, str]:
-    names = ("logs", "attempts", "explain", "callbacks", "stream")
+    names = ("logs", "attempts", "explain", "callbacks", "stream", "tree")
     return {name: reverse(f"job-{name}", args=[job.id], request=request) for name in names}

@@ -70,6 +70,8 @@ class Uses:
             "log": lambda: queries.log_tail(ended, tail=200),
             "attempts": lambda: queries.attempts_of(ended),
             "explain": lambda: explain.explain(queued),
+            "tree": lambda: queries.tree_of(ended, principal=ADMIN, most=1000),
+            "children that are open": lambda: queries.open_children(queued),
             "list": page(),
             "list, from the middle": page(after=self._middle),
             "list, the last page": page(after=self._last),
