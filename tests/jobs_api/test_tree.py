@@ -81,12 +81,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_tree_holds_children_and_theirs_in_the_order_they_were_made(api: Api, plant: Callable[..., Job]) -> None:
-    root = plant({"b": {"deep": {}}, "a": {}})
+    root = plant({"z": {"deep": {}}, "aa": {}})  # jsonb puts the short name first
 
     found = tree(api, root)
 
     assert shape(found["tree"]) == (
-        None, "queued", [("b", "queued", [("deep", "queued", [])]), ("a", "queued", [])],
+        None, "queued", [("z", "queued", [("deep", "queued", [])]), ("aa", "queued", [])],
     )  # fmt: skip
     assert (found["count"], found["is_cut"]) == (4, False)
     assert found["tree"]["child_count"] == 2
