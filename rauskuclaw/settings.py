@@ -179,6 +179,7 @@ REST_FRAMEWORK = {
 }
 
 SPECTACULAR_SETTINGS = {
+    "ENUM_NAME_OVERRIDES": {"JobState": "jobs.models.Status"},
     "TITLE": "RauskuClaw API",
     "DESCRIPTION": "Durable, typed AI and automation jobs.",
     "VERSION": "1",
