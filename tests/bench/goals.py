@@ -41,7 +41,7 @@ def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
 
 def _jobs(result: dict[str, Any] | None) -> list[Goal]:
     what = "no-op jobs a second against bare Celery, Python API"
-    start = "start latency against bare Celery's, Python API"
+    start = "from accepted to started against bare Celery's, Python API"
     rivals = "more jobs a second than Procrastinate, RQ and Dramatiq"
     if result is None:
         return [
@@ -52,7 +52,8 @@ def _jobs(result: dict[str, Any] | None) -> list[Goal]:
     rates, waits = result["median_per_sec"], result["median_start_ms"]
     best = max(rates["rauskuclaw/bulk"], rates["rauskuclaw/each"])
     ratio = best / rates["celery/each"]
-    p50, p99 = (waits["rauskuclaw"][key] / waits["celery"][key] for key in ("p50", "p99"))
+    keys = ("p50_after_return", "p99_after_return", "p50", "p99")
+    p50, p99, p50_of_call, p99_of_call = (waits["rauskuclaw"][key] / waits["celery"][key] for key in keys)
     theirs = {
         name: max(rate for key, rate in rates.items() if key.startswith(f"{name}/"))
         for name in RIVALS
@@ -62,7 +63,7 @@ def _jobs(result: dict[str, Any] | None) -> list[Goal]:
         Goal(what, f"at least {JOBS_RATIO}", f"{ratio:.2f}", ratio >= JOBS_RATIO),
         Goal(
             start, f"at most {START_RATIO:g} × (p50 and p99)",
-            f"p50 {p50:.2f} ×, p99 {p99:.2f} ×, from the submitting call",
+            f"p50 {p50:.2f} ×, p99 {p99:.2f} ×; {p50_of_call:.2f} and {p99_of_call:.2f} from the submitting call on",
             max(p50, p99) <= START_RATIO,
         ),
         Goal(
