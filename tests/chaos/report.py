@@ -24,6 +24,7 @@ PAGE, PICTURE = "chaos-report.md", "chaos-timeline.svg"
 
 def write_report(outcome: Outcome, folder: Path) -> None:
     """Write the page and the picture into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / PICTURE).write_text(picture(outcome), "utf-8")
     (folder / PAGE).write_text(page(outcome), "utf-8")
 
