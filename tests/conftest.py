@@ -16,6 +16,7 @@ from jobs.submission import NewJob, submit
 from jobs.transitions import Claim, Claimable
 from rauskuclaw import config
 from tests.apiclient import KEYS, Api
+from tests.modelserver import ModelServer, model_server
 
 WORKER = "test-worker"
 NODE = uuid.UUID("00000000-0000-4000-8000-000000000001")
@@ -60,6 +61,13 @@ def api(db: None, configure: Callable[..., config.Config]) -> Api:
     """The API with the keys of tests/apiclient.py."""
     configure(API_KEYS_JSON=KEYS)
     return Api()
+
+
+@pytest.fixture
+def models() -> Iterator[ModelServer]:
+    """A stand-in for the servers of language models and embeddings."""
+    with model_server() as server:
+        yield server
 
 
 @pytest.fixture
