@@ -22,6 +22,7 @@ from rauskuclaw.celery import app
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
 from rauskuclaw.wire import job_queue
+from tests.large_table import large_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -205,19 +206,10 @@ def test_posting_a_job_costs_at_most_three_statements_and_no_transaction_around_
 
 def test_fill_and_claim_use_their_indexes_in_a_table_of_finished_jobs(make_type: Any, make_job: Make) -> None:
     """The plans that must not scan: with 20,000 finished jobs, a sequential scan would be seen here."""
-    from django.db import connection
-
     from jobs.sql import statement
 
     make_type()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO jobs_job"
-            " (id, type, queue, status, priority, timeout_sec, attempts, max_attempts, tags, finished_at)"
-            " SELECT gen_random_uuid(), 'report.generate', 'default', 'succeeded', 5, 60, 1, 1, '{}', now()"
-            " FROM generate_series(1, 20000)"
-        )
-        cursor.execute("ANALYZE jobs_job")
+    with large_table() as cursor:
         plans = ""
         for name, params in {
             "fill": {"queue": "default", "pool": "io", "ageing_sec": 600.0, **dispatch.window_params()},

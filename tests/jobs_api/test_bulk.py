@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from access.models import AuditEntry
@@ -24,6 +23,7 @@ from jobs.slots import Slots
 from jobs.transitions import Claim, Claimable
 from tests.apiclient import GPU_ONLY, READER, Api
 from tests.conftest import NODE, WORKER
+from tests.large_table import large_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -406,22 +406,15 @@ def test_the_list_is_narrowed_by_error_whatever_the_status(api: Api, make_job: M
 
 def test_finding_failed_jobs_never_scans_the_table(claimed: Claimed) -> None:
     fail(claimed())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO jobs_job"
-            " (id, type, queue, status, priority, timeout_sec, attempts, max_attempts, tags, finished_at)"
-            " SELECT gen_random_uuid(), 'report.generate', 'default', 'succeeded', 5, 60, 1, 1, '{}', now()"
-            " FROM generate_series(1, 20000)"
-        )
-        cursor.execute("ANALYZE jobs_job")
-    admin = Principal(name="test", role="admin")
-    wanted = [
-        JobFilter(status=Status.FAILED),
-        JobFilter(error_code="UPSTREAM_ERROR"),
-        JobFilter(status=Status.FAILED, error_code="UPSTREAM_ERROR", ended_by=timezone.now()),
-    ]
+    with large_table():
+        admin = Principal(name="test", role="admin")
+        wanted = [
+            JobFilter(status=Status.FAILED),
+            JobFilter(error_code="UPSTREAM_ERROR"),
+            JobFilter(status=Status.FAILED, error_code="UPSTREAM_ERROR", ended_by=timezone.now()),
+        ]
 
-    plans = [queries.listed(it, admin).explain() for it in wanted]
+        plans = [queries.listed(it, admin).explain() for it in wanted]
 
     assert not [plan for plan in plans if "Seq Scan" in plan]
     assert "job_by_error_code" in plans[1]

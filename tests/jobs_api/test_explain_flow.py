@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from jobs import dispatch, lifecycle
@@ -18,6 +17,7 @@ from jobs.sql import statement
 from jobs.transitions import Claimable
 from tests.apiclient import Api
 from tests.conftest import NODE, WORKER
+from tests.large_table import large_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -214,14 +214,7 @@ def test_a_key_that_had_its_turns_says_which_one_this_is(explain: Explain, make_
 
 def test_the_state_of_a_queue_never_scans_the_table(make_job: Make) -> None:
     make_job()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO jobs_job"
-            " (id, type, queue, status, priority, timeout_sec, attempts, max_attempts, tags, finished_at)"
-            " SELECT gen_random_uuid(), 'report.generate', 'default', 'succeeded', 5, 60, 1, 1, '{}', now()"
-            " FROM generate_series(1, 20000)"
-        )
-        cursor.execute("ANALYZE jobs_job")
+    with large_table() as cursor:
         cursor.execute(
             "EXPLAIN " + statement("queue_state"),
             {

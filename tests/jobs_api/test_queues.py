@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from access.models import AuditEntry
@@ -20,6 +19,7 @@ from jobs.sql import statement
 from jobs.transitions import Claimable
 from tests.apiclient import GPU_ONLY, READER, Api
 from tests.conftest import NODE, WORKER
+from tests.large_table import large_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,14 +89,7 @@ def test_counting_what_waits_stops_at_its_bound_and_says_so(
 
 def test_counting_queues_never_scans_the_table(make_job: Make) -> None:
     make_job()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO jobs_job"
-            " (id, type, queue, status, priority, timeout_sec, attempts, max_attempts, tags, finished_at)"
-            " SELECT gen_random_uuid(), 'report.generate', 'default', 'succeeded', 5, 60, 1, 1, '{}', now()"
-            " FROM generate_series(1, 20000)"
-        )
-        cursor.execute("ANALYZE jobs_job")
+    with large_table() as cursor:
         plans = ""
         statements: dict[str, dict[str, Any]] = {
             "queue_overview": {"names": None, "served": ["default"], "most": 10},
