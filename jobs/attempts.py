@@ -63,11 +63,16 @@ def traced(claim: Claim, worker: str, since_ns: int) -> AbstractContextManager[A
 def refill(claim: Claim, *, slots: int) -> None:
     """Fill the window that this claim found half empty. slots: how many attempts the claiming worker runs at once."""
     if claim.has_backlog and claim.left_in_window <= max(2, slots):
-        with_patience(lambda: dispatch.fill(claim.queue, claim.pool, wait=False), CLAIM_PATIENCE_SEC)
+        _fill(claim)
 
 
 def make_room(claim: Claim) -> None:
-    """The attempt took up a limit and has ended: let the job in that waited for it."""
+    """The attempt has ended: if it took up a limit, let the job in that waited for it."""
+    if claim.takes_limit:
+        _fill(claim)
+
+
+def _fill(claim: Claim) -> None:
     with_patience(lambda: dispatch.fill(claim.queue, claim.pool, wait=False), CLAIM_PATIENCE_SEC)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
@@ -14,13 +15,19 @@ MAX_LIMIT = 1_000_000
 """Of everything that may be limited in number."""
 
 
-def _whole(value: object) -> object:
+def whole(value: Any) -> Any:
     """2.0 is a JSON number without a fraction, hence an integer (contract 0); "2" and true are not."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(whole)]
 Limit = Annotated[Whole, Field(ge=1, le=MAX_LIMIT)]
+
+
+def refused(faults: Sequence[tuple[str, str]]) -> Problem:
+    """A 400 that names each field by its path. faults: (path, message)."""
+    details = {"errors": [{"path": path, "message": message} for path, message in faults]}
+    return Problem(errors.VALIDATION_ERROR, "; ".join(message for _, message in faults), details)
 
 
 def parse(model: type[Body], body: object) -> Body:

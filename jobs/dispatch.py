@@ -53,10 +53,13 @@ def fill(queue: str, pool: str, *, wait: bool = True) -> int:
 
     wait: whether to queue up behind another filler of it; if not, its work is left to it and 0 returned.
     """
-    params = {"queue": queue, "pool": pool, "ageing_sec": ageing_sec(), **window_params()}
-    _, found = rows_together(("fill_lock", {"queue": queue, "wait": wait}), ("fill", params))
+    _, found = rows_together(("fill_lock", {"queue": queue, "wait": wait}), ("fill", _fill_params(queue, pool)))
     publish(found)
     return len(found)
+
+
+def _fill_params(queue: str, pool: str) -> dict[str, Any]:
+    return {"queue": queue, "pool": pool, "ageing_sec": ageing_sec(), **window_params()}
 
 
 def after_commit(step: Callable[[], object]) -> None:
@@ -79,8 +82,7 @@ def renew_window(queue: str, *, type: str | None = None) -> None:
     with transaction.atomic():
         rows("fill_lock", {"queue": queue, "wait": True})
         rows("withdraw", {"queue": queue, "type": type, "paused": False})
-        params = {"queue": queue, "ageing_sec": ageing_sec(), **window_params()}
-        found = [job for pool in POOLS for job in rows("fill", {**params, "pool": pool})]
+        found = [job for pool in POOLS for job in rows("fill", _fill_params(queue, pool))]
     publish(found)
 
 

@@ -107,7 +107,7 @@ def _turn_over(done: _Done, wanted: Claimable, slots: Slots) -> Claim | None:
         slots.take(wanted.id, wanted.fence + 1)
         turned, claim = attempts.turn_over(done.claim, done.ending, done.lines, wanted)
         if turned:
-            _make_room(done.claim)
+            attempts.make_room(done.claim)
             return claim
         slots.take(done.claim.id, done.claim.fence)
     _settle(done, wanted.worker)
@@ -117,12 +117,7 @@ def _turn_over(done: _Done, wanted: Claimable, slots: Slots) -> Claim | None:
 def _settle(done: _Done, worker: str) -> None:
     if done.ending is not None:
         attempts.settle(done.claim, done.ending, done.lines, worker)
-    _make_room(done.claim)
-
-
-def _make_room(claim: Claim) -> None:
-    if claim.takes_limit:
-        attempts.make_room(claim)
+    attempts.make_room(done.claim)
 
 
 def _run(claim: Claim, wanted: Claimable, slots: Slots, since_ns: int) -> _Done:

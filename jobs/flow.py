@@ -18,8 +18,8 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs import lifecycle
-from jobs.models import Job, JobType, OnLimit, Status
+from jobs import bodies, lifecycle
+from jobs.models import SUSPENDED, Job, JobType, OnLimit, Status
 from rauskuclaw import errors
 
 MAX_KEY_CHARS = 200
@@ -67,7 +67,7 @@ def parse(body: Mapping[str, Any], faults: list[Fault]) -> Flow:
     if key is not None and not _is_key(key):
         faults.append(("concurrency_key", f"concurrency_key must be a text of 1 to {MAX_KEY_CHARS} characters"))
         key = None
-    expires_in_sec = _number(body.get("expires_in_sec"))
+    expires_in_sec = bodies.whole(body.get("expires_in_sec"))
     if expires_in_sec is not None and not _is_whole(expires_in_sec, MAX_EXPIRES_IN_SEC):
         faults.append(("expires_in_sec", f"expires_in_sec must be a whole number from 1 to {MAX_EXPIRES_IN_SEC}"))
         expires_in_sec = None
@@ -80,7 +80,7 @@ def _unique(value: Any, faults: list[Fault]) -> Unique | None:
     if not isinstance(value, Mapping):
         faults.append(("unique", 'unique must be an object: {"key", "window_sec", "policy"}'))
         return None
-    key, window_sec, policy = value.get("key"), _number(value.get("window_sec")), value.get("policy", "keep")
+    key, window_sec, policy = value.get("key"), bodies.whole(value.get("window_sec")), value.get("policy", "keep")
     found = [
         ("unique.key", f"unique.key must be a text of 1 to {MAX_KEY_CHARS} characters", _is_key(key)),
         (
@@ -97,11 +97,6 @@ def _unique(value: Any, faults: list[Fault]) -> Unique | None:
 
 def _is_key(value: Any) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= MAX_KEY_CHARS
-
-
-def _number(value: Any) -> Any:
-    """2.0 is a JSON number without a fraction, hence an integer (contract 0)."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_whole(value: Any, most: int) -> bool:
@@ -141,9 +136,9 @@ def is_limited(job_type: JobType) -> bool:
     return job_type.paused or any(limit is not None for limit in limits)
 
 
-def looks_at_others(flow: Flow, key: str, job_type: JobType) -> bool:
+def looks_at_others(flow: Flow, job_type: JobType) -> bool:
     """Whether making the job needs `alone`."""
-    return flow.unique is not None or bool(key and job_type.on_limit != OnLimit.WAIT)
+    return flow.unique is not None or bool(flow.concurrency_key and job_type.on_limit != OnLimit.WAIT)
 
 
 @contextmanager
@@ -177,7 +172,7 @@ def settle(job: Job, flow: Flow, job_type: JobType) -> Job:
         Job.objects.filter(type=job.type, concurrency_key=job.concurrency_key, status__in=Status.open())
         .exclude(pk=job.pk)
         # One that waits for its children takes up no limit, and may be this job's own parent.
-        .exclude(status=Status.QUEUED, phase__gt=0, waiting_on__gt=0)
+        .exclude(SUSPENDED)
         .order_by("created_at", "pk")
         .values_list("pk", flat=True)
     )

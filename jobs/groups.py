@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from django.db import transaction
 from pydantic import BaseModel
 
 from jobs import flow, lifecycle, submission
@@ -47,16 +46,16 @@ def spawn(claim: Claim, wanted: Spawn, lines: Sequence[dict[str, Any]]) -> bool:
     _check_size(news, wanted.state)
     group = Group(uuid.uuid4(), len(news), depth, OnFailure(wanted.on_failure), wanted.state)
     names = [text(child.name) for child in wanted.children]
-    keys = [(new.type, new.flow.concurrency_key) for new in news if submission.looks_at_others(new, types)]
-    with flow.alone(keys) if keys else transaction.atomic():
+    lookers = [n for n, new in enumerate(news) if submission.looks_at_others(new, types)]
+    with flow.alone((news[n].type, news[n].flow.concurrency_key) for n in lookers):
         if not lifecycle.suspend(claim.id, claim.fence, group=group, lines=lines):
             return False
         siblings = submission.Siblings(group.id, names)
         made = submission.create(news, types, created_by=f"job {claim.id}", siblings=siblings)
         # The last first: all of them exist already, and those that must yield to it are then out of the way.
-        for job, new in reversed(list(zip(made, news, strict=True))):
-            if submission.looks_at_others(new, types) and Job.objects.filter(pk=job.pk, status=Status.QUEUED).exists():
-                flow.settle(job, new.flow, types[new.type])
+        for n in reversed(lookers):
+            if Job.objects.filter(pk=made[n].pk, status=Status.QUEUED).exists():
+                flow.settle(made[n], news[n].flow, types[news[n].type])
     return True
 
 

@@ -163,6 +163,10 @@ class JobType(models.Model):
         return self.name
 
 
+SUSPENDED = Q(status=Status.QUEUED, waiting_on__gt=0, phase__gt=0)
+"""Jobs that wait for their children; see `Job.is_suspended`."""
+
+
 class Job(models.Model):
     """One piece of work. The first 15 fields are the v1 contract's, in its order; the others never leave the server."""
 

@@ -17,7 +17,7 @@ from django.db.models import Value
 from django.db.models.functions import Now
 
 from access.principals import Principal
-from jobs import dependencies, dispatch, flow, live, sql
+from jobs import bodies, dependencies, dispatch, flow, live, sql
 from jobs.callbacks import callback_url_problem
 from jobs.flow import NO_FLOW, Flow
 from jobs.handlers import inputs, registry
@@ -60,7 +60,7 @@ class Submitted:
 
 def invalid(path: str, message: str) -> Problem:
     """A 400 that names the field."""
-    return Problem(errors.VALIDATION_ERROR, message, {"errors": [{"path": path, "message": message}]})
+    return bodies.refused([(path, message)])
 
 
 def parse_new_job(body: object) -> NewJob:
@@ -86,10 +86,7 @@ def parse_new_job(body: object) -> NewJob:
     }
     turn = flow.parse(body, faults)
     if faults:
-        message = "; ".join(message for _, message in faults)
-        raise Problem(
-            errors.VALIDATION_ERROR, message, {"errors": [{"path": path, "message": text} for path, text in faults]}
-        )
+        raise bodies.refused(faults)
     return NewJob(
         type=str(type_).strip(),
         queue=str(queue).strip(),
@@ -102,9 +99,7 @@ def parse_new_job(body: object) -> NewJob:
 
 
 def _integer(body: Mapping[str, Any], name: str, low: int, high: int, faults: list[tuple[str, str]]) -> int | None:
-    value = body.get(name)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    value = bodies.whole(body.get(name))
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
         return value
     faults.append((name, f"{name} must be a whole number from {low} to {high}"))
@@ -194,7 +189,7 @@ def _remember(digest: str, new: NewJob, job: Job) -> bool:
 
 def looks_at_others(new: NewJob, types: Mapping[str, JobType]) -> bool:
     """Whether making this job may change others, or depend on them; see `flow.alone`."""
-    return flow.looks_at_others(new.flow, new.flow.concurrency_key, types[new.type])
+    return flow.looks_at_others(new.flow, types[new.type])
 
 
 def _keys(new: NewJob) -> list[tuple[str, str]]:

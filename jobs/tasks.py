@@ -15,9 +15,10 @@ from celery.concurrency import get_implementation
 from celery.concurrency.thread import TaskPool
 from celery.worker.request import Request
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
+from jobs.attempts import DATABASE_AWAY
 from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
 from jobs.transitions import Claimable
@@ -100,7 +101,7 @@ def database_may_be_away() -> Iterator[None]:
     """The heartbeat's answer to a database that is away: leave it to the next tick, with a new connection."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DATABASE_AWAY as error:
         logger.warning("the database is away, the next tick tries again: %s", error)
         connection.close()
 

@@ -54,9 +54,7 @@ class Claimable:
     @property
     def params(self) -> dict[str, Any]:
         """As claim.sql takes it."""
-        return {
-            "id": self.id, "fence": self.fence, "worker": self.worker, "node": self.node, "lease_sec": self.lease_sec,
-        }  # fmt: skip
+        return vars(self)
 
 
 @dataclass(frozen=True)

@@ -207,8 +207,7 @@ def _flow(body: object) -> dict[str, Any]:
     faults: list[flow.Fault] = []
     flow.parse(body, faults)
     if faults:
-        details = {"errors": [{"path": path, "message": message} for path, message in faults]}
-        raise Problem(errors.VALIDATION_ERROR, "; ".join(message for _, message in faults), details)
+        raise bodies.refused(faults)
     return {name: body[name] for name in FLOW_FIELDS if name in body}
 
 

@@ -55,13 +55,12 @@ class DeadJobsView(APIView):
         tags=["jobs"],
         parameters=params.DEAD_LIST,
         responses={
-            200: shapes.answer(
+            200: shapes.page(
                 "DeadJobs",
+                "Jobs",
                 groups=shapes.FailureGroup(many=True),
                 grouped=fields.IntegerField(help_text="Jobs in the groups: the newest 10,000 at most."),
                 jobs=shapes.Job(many=True),
-                count=fields.IntegerField(help_text="Jobs on this page."),
-                next_cursor=fields.CharField(allow_null=True, help_text="null after the last page."),
             ),
             **ERRORS,
         },

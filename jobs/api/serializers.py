@@ -19,6 +19,16 @@ def answer(name: str, **fields: serializers.Field[Any, Any, Any, Any]) -> serial
     return inline_serializer(name, {"ok": serializers.BooleanField(default=True), **fields})
 
 
+def page(name: str, of: str, **fields: serializers.Field[Any, Any, Any, Any]) -> serializers.Serializer[Any]:
+    """A page of a list: the envelope, the route's own keys, and what every page says of itself. of: of what."""
+    return answer(
+        name,
+        **fields,
+        count=serializers.IntegerField(help_text=f"{of} on this page."),
+        next_cursor=serializers.CharField(allow_null=True, help_text="null after the last page."),
+    )
+
+
 class ErrorDetail(serializers.Serializer[Any]):
     """What went wrong: a stable code, a message that says what to do, and details where there are any."""
 

@@ -48,11 +48,10 @@ class JobsView(APIView):
         tags=["jobs"],
         parameters=params.JOB_LIST,
         responses={
-            200: shapes.answer(
+            200: shapes.page(
                 "JobList",
+                "Jobs",
                 jobs=shapes.Job(many=True),
-                count=fields.IntegerField(help_text="Jobs on this page."),
-                next_cursor=fields.CharField(allow_null=True, help_text="null after the last page."),
             ),
             **ERRORS,
         },

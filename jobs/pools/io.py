@@ -192,8 +192,7 @@ class IOPool:
         lines = buffer.close()
         if ending is not None:
             attempts.settle(claim, ending, lines, worker)
-        if claim.takes_limit:
-            attempts.make_room(claim)
+        attempts.make_room(claim)
 
     def _forget(self, attempt: _Attempt) -> None:
         with self._lock:

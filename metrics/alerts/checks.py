@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import psutil
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Extract, Now
 
 from jobs import queues
-from jobs.models import CallbackDelivery, Job, Status
+from jobs.models import SUSPENDED, CallbackDelivery, Job, Status
 from metrics import counting
 from metrics.alerts.rules import Rule
 from metrics.models import Level
@@ -34,7 +34,7 @@ def queue_stalled(threshold_sec: float, among: Sequence[str] | None = None) -> F
     """The oldest queued job has been due too long. Retries and debounced jobs that are not due, and parents that wait
     for their children, are not stalled. among: these queues; None: all."""
     jobs = Job.objects.all() if among is None else Job.objects.filter(queue__in=list(among))
-    due = jobs.filter(status=Status.QUEUED, available_at__lte=Now()).exclude(Q(waiting_on__gt=0, phase__gt=0))
+    due = jobs.filter(status=Status.QUEUED, available_at__lte=Now()).exclude(SUSPENDED)
     oldest = due.annotate(age=Extract(Now() - F("available_at"), "epoch")).order_by("created_at", "id").first()
     if oldest is None or (age_sec := int(oldest.age)) < threshold_sec:
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from jobs.api.serializers import Queue, answer
+from jobs.api.serializers import Queue, answer, page
 from metrics.alerts.rules import DEFINITIONS
 from metrics.models import Alert as AlertRow
 
@@ -144,11 +144,6 @@ class AlertRuleChange(serializers.Serializer[Any]):
 
 
 AlertAnswer = answer("AlertAnswer", alert=Alert())
-AlertList = answer(
-    "AlertList",
-    alerts=Alert(many=True),
-    count=serializers.IntegerField(help_text="Alerts on this page."),
-    next_cursor=serializers.CharField(allow_null=True, help_text="null after the last page."),
-)
+AlertList = page("AlertList", "Alerts", alerts=Alert(many=True))
 RuleAnswer = answer("AlertRuleAnswer", rule=AlertRule())
 RuleList = answer("AlertRuleList", rules=AlertRule(many=True), count=serializers.IntegerField())

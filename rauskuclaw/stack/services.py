@@ -62,25 +62,20 @@ def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
         "--timeout-graceful-shutdown", str(_WEB_GRACE_SECONDS),
     )  # fmt: skip
     beat = (*celery, "beat", "--pidfile=", *_QUIET)
-    services = [
+    return [
         # Celery's warm shutdown on SIGTERM is the drain: no new job, the running ones may end.
-        Service(
-            name="worker",
-            argv=worker,
-            env=env,
-            cwd=ROOT,
-            stage=STAGE_WORKERS,
-            stop_seconds=config.drain_sec + 1.0,
-            shows=_shows(_CELERY_ROUTINE),
-        ),
-        Service(
-            name="io",
-            argv=io,
-            env=env,
-            cwd=ROOT,
-            stage=STAGE_WORKERS,
-            stop_seconds=config.drain_sec + 1.0,
-            shows=_shows(_CELERY_ROUTINE),
+        *(
+            Service(
+                name=name,
+                argv=argv,
+                env=env,
+                cwd=ROOT,
+                stage=STAGE_WORKERS,
+                stop_seconds=config.drain_sec + 1.0,
+                shows=_shows(_CELERY_ROUTINE),
+            )
+            for name, argv in (("worker", worker), ("io", io))
+            if name != "io" or config.io_concurrency
         ),
         Service(name="system", argv=system, env=env, cwd=ROOT, stage=STAGE_WORKERS, shows=_shows(_CELERY_ROUTINE)),
         Service(name="beat", argv=beat, env=env, cwd=ROOT, stage=STAGE_BEAT, stop_seconds=5.0),
@@ -95,7 +90,6 @@ def app_services(config: Config, env: Mapping[str, str]) -> list[Service]:
             shows=_shows(_WEB_ROUTINE),
         ),
     ]
-    return [service for service in services if service.name != "io" or config.io_concurrency]
 
 
 def _shows(routine: tuple[str, ...]) -> Callable[[str], bool]:

@@ -70,12 +70,11 @@ class SchedulesView(APIView):
         tags=["schedules"],
         parameters=LIST,
         responses={
-            200: job_shapes.answer(
+            200: job_shapes.page(
                 "ScheduleList",
+                "Schedules",
                 schedules=shapes.Schedule(many=True),
-                count=fields.IntegerField(help_text="Schedules on this page."),
                 policies=fields.ListField(child=shapes.Policy(), help_text="Of each schedule, in the same order."),
-                next_cursor=fields.CharField(allow_null=True, help_text="null after the last page."),
             ),
             **ERRORS,
         },
@@ -226,11 +225,10 @@ class ScheduleRunsView(APIView):
         tags=["schedules"],
         parameters=RUNS,
         responses={
-            200: job_shapes.answer(
+            200: job_shapes.page(
                 "ScheduleRuns",
+                "Runs",
                 runs=shapes.Run(many=True),
-                count=fields.IntegerField(help_text="Runs on this page."),
-                next_cursor=fields.CharField(allow_null=True, help_text="null after the last page."),
             ),
             **ERRORS,
         },
