@@ -165,7 +165,9 @@ def settings(config: Config) -> dict[str, Any]:
         "loggers": {
             **{name: {"level": config.log_level} for name in ours},
             **{name: {"handlers": [], "propagate": True} for name in ("uvicorn", "uvicorn.error", "celery")},
-            # Answers are in the access log (rauskuclaw.access) already, and faults with their traceback.
+            # Answers are in the access log (rauskuclaw.access) already, and faults with their traceback. Uvicorn writes
+            # none where nobody listens; unnamed here, its logger would be made to pass them on.
+            "uvicorn.access": {"handlers": [], "propagate": False},
             "django.request": {"level": "CRITICAL"},
         },
     }

@@ -33,6 +33,20 @@ def series(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return f"rauskuclaw_{name}", frozenset(labels.items())
 
 
+def test_a_request_is_one_line_of_the_log(stack: RunningStack) -> None:
+    path = "/v1/ping?seen=once"
+
+    assert stack.http.get(path).status_code == 200
+
+    wait_until(lambda: path in stack.log, what="the request to be logged")
+    # What follows it is written by the same process: nothing about it comes later.
+    stack.http.get("/v1/ping?seen=after")
+    wait_until(lambda: "seen=after" in stack.log, what="the next request to be logged")
+    assert [json.loads(line[line.index("{") :])["logger"] for line in stack.log.splitlines() if path in line] == [
+        "rauskuclaw.access"
+    ]
+
+
 def test_the_page_has_every_series_after_jobs_of_each_outcome(stack: RunningStack) -> None:
     running = stack.submit("test.sleep", input={"sleep_sec": 60})
     stack.wait_for(running["id"], "running")
