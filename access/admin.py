@@ -1,4 +1,4 @@
-"""The admin's pages for keys, users and the audit log."""
+"""The admin's pages for keys, secrets, users and the audit log."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from access import audit, keys
-from access.models import ApiKey, AuditEntry
+from access import audit, keys, secrets
+from access.models import ApiKey, AuditEntry, Secret
 from rauskuclaw.admin_filters import MomentFilter
 from rauskuclaw.errors import Problem
 
@@ -113,6 +113,58 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         """Nobody: revoked keys stay."""
         return False
+
+
+class SecretForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A secret's name, its new value, and a note."""
+
+    value = forms.CharField(
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
+        strip=False,
+        help_text="It is never shown again",
+    )
+
+    class Meta:
+        model = Secret
+        fields = ["name", "value", "note"]
+
+    def clean(self) -> dict[str, Any]:
+        """Tell what `secrets.put` would refuse beside the field that is wrong."""
+        values = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                secrets.check(values.get("name") or self.instance.name, values["value"])
+            except Problem as problem:
+                for fault in (problem.details or {})["errors"]:
+                    self.add_error(fault["path"], fault["message"])
+        return values
+
+
+@admin.register(Secret)
+class SecretAdmin(ModelAdmin):  # type: ignore[misc]
+    """Secrets: set, replace, delete. No page shows a value."""
+
+    form = SecretForm
+    list_display = ["name", "note", "updated_at", "updated_by"]
+    search_fields = ["name", "note"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Secret | None = None) -> list[str]:
+        """A name is for good: values are sealed for it."""
+        return ["name"] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: Secret, form: SecretForm, change: bool) -> None:
+        """Set it through the verb that seals and records."""
+        kept = secrets.put(obj.name, form.cleaned_data["value"], note=obj.note, by=actor_of(request))
+        obj.__dict__.update(kept.__dict__)
+
+    def delete_model(self, request: HttpRequest, obj: Secret) -> None:
+        """Delete it through the verb that records."""
+        secrets.delete(obj.name, by=actor_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Secret]) -> None:
+        """Delete each of them."""
+        for name in list(queryset.values_list("name", flat=True)):
+            secrets.delete(name, by=actor_of(request))
 
 
 @admin.register(AuditEntry)

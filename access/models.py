@@ -1,4 +1,4 @@
-"""API keys and the audit log: columns and constraints. `access/keys.py` and `access/audit.py` write them."""
+"""API keys, the audit log and secrets: columns and constraints. `keys.py`, `audit.py` and `secrets.py` write them."""
 
 from __future__ import annotations
 
@@ -105,3 +105,29 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.action} {self.object_id} by {self.actor}"
+
+
+class Secret(models.Model):
+    """A secret that the project uses, such as a provider's key: sealed (`access/sealing.py`) and never shown."""
+
+    name = models.CharField(
+        primary_key=True, max_length=160, help_text="How settings refer to it: openai for secret:openai"
+    )
+    sealed = models.TextField(editable=False)
+    note = models.CharField(max_length=200, blank=True, help_text="What it opens; shown to whoever may list secrets")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=160, editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False, help_text="When its value was last set")
+    updated_by = models.CharField(max_length=160, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(sealed__startswith="enc:"), name="secret_is_sealed"),
+            models.CheckConstraint(
+                condition=Q(name__regex="^[a-z0-9][a-z0-9._:/-]{0,159}$"), name="secret_name_is_well_formed"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,10 +1,10 @@
-"""Principals and keys as the API shows them."""
+"""Principals, keys and secrets as the API shows them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from access.models import ApiKey
+from access.models import ApiKey, Secret
 from access.principals import Principal
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 
@@ -34,4 +34,16 @@ def key_json(key: ApiKey) -> dict[str, Any]:
         "last_used_at": iso_ms_or_none(key.last_used_at),
         "expires_at": iso_ms_or_none(key.expires_at),
         "revoked_at": iso_ms_or_none(key.revoked_at),
+    }
+
+
+def secret_json(secret: Secret) -> dict[str, Any]:
+    """A secret without its value, sealed or not."""
+    return {
+        "name": secret.name,
+        "note": secret.note,
+        "created_at": iso_ms(secret.created_at),
+        "created_by": secret.created_by,
+        "updated_at": iso_ms(secret.updated_at),
+        "updated_by": secret.updated_by,
     }

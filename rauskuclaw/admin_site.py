@@ -26,6 +26,7 @@ _GROUPS = (
         "Access",
         (
             ("API keys", "key", "access.apikey"),
+            ("Secrets", "lock", "access.secret"),
             ("Audit log", "policy", "access.auditentry"),
             ("Users", "person", "auth.user"),
             ("Groups", "group", "auth.group"),

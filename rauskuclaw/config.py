@@ -19,7 +19,17 @@ from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rauskuclaw.config_checks import ConfigError, cross_checks, describe
-from rauskuclaw.config_fields import Csv, Directory, HandlerSwitch, Keys, Switch, at_least, setting
+from rauskuclaw.config_fields import (
+    Csv,
+    Directory,
+    HandlerSwitch,
+    Keys,
+    MasterKey,
+    MasterKeys,
+    Switch,
+    at_least,
+    setting,
+)
 from rauskuclaw.config_sources import (
     ApiKeyEntry,
     read_environment,
@@ -94,6 +104,14 @@ class Config(BaseSettings):
         None, "SECRET_KEY", "Signs sessions and stream tokens; the same on every web process."
         " Unset: generated once in `VAR_DIR/secrets`.", min_length=32,
     )  # fmt: skip
+
+    secrets_key: MasterKey | None = setting(
+        None, "SECRETS_KEY", "Seals stored secrets: 32 bytes in base64 (`manage.py secrets newkey`), the same on every"
+        " machine. Unset: generated once in `VAR_DIR/secrets`.",
+    )  # fmt: skip
+    secrets_old_keys: MasterKeys = setting(
+        (), "SECRETS_OLD_KEYS", "Former master keys (comma-separated), until `manage.py secrets rotate` has run."
+    )
 
     api_key: SecretStr | None = setting(None, "API_KEY", "One admin key. Ignored when API_KEYS_JSON holds any.")
     api_keys: Keys = setting(

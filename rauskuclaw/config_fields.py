@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from rauskuclaw.config_sources import ApiKeyEntry, parse_key_entries
@@ -36,10 +38,29 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().resolve()
 
 
+def master_key(text: str) -> bytes:
+    """The 32 bytes of a master key, written in base64 or in hex. Raises ValueError."""
+    text = text.strip()
+    try:
+        key = bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != 32:
+        raise ValueError("it must be 32 bytes in base64, as `manage.py secrets newkey` makes them")
+    return key
+
+
+def _is_master_key(value: SecretStr) -> SecretStr:
+    master_key(value.get_secret_value())
+    return value
+
+
 Directory = Annotated[Path, AfterValidator(_absolute)]
 Csv = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_csv)]
 Switch = Annotated[bool, BeforeValidator(_only_1)]
 HandlerSwitch = Annotated[bool, BeforeValidator(_1_true_or_yes)]
+MasterKey = Annotated[SecretStr, AfterValidator(_is_master_key)]
+MasterKeys = Annotated[tuple[MasterKey, ...], NoDecode, BeforeValidator(_csv)]
 Keys = Annotated[tuple[ApiKeyEntry, ...], NoDecode, BeforeValidator(parse_key_entries)]
 
 

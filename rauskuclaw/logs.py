@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 HIDDEN = "[redacted]"
 MIN_SECRET_CHARS = 8
 """Configured secrets that are shorter are no secrets, and would blot out common words."""
+
+MAX_REVEALED = 200
+"""Secrets of the database that a process remembers to hide, the last opened ones."""
+
+_revealed: dict[str, None] = {}
 
 _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:authorization|cookie|password|passwd|pwd|secret|token|api[_-]?key|private[_-]?key|credentials?)",
@@ -87,8 +92,17 @@ def redacted_text(text: str) -> str:
     if _SUSPICIOUS.search(text):
         for pattern, kept in _SECRETS:
             text = pattern.sub(kept + HIDDEN, text)
-    own = _own_secrets(load())
+    own = _own_secrets(load(), tuple(_revealed))
     return own.sub(HIDDEN, text) if own is not None else text
+
+
+def hide(secret: str) -> None:
+    """From now on this process shows `secret` in no text that it cleans: it was opened here."""
+    if len(secret) >= MIN_SECRET_CHARS:
+        _revealed.pop(secret, None)
+        _revealed[secret] = None
+        while len(_revealed) > MAX_REVEALED:
+            _revealed.pop(next(iter(_revealed)), None)
 
 
 def _clean(value: Any, name: str = "") -> Any:
@@ -105,18 +119,19 @@ def _clean(value: Any, name: str = "") -> Any:
     return value if value is None or isinstance(value, bool | int | float) else redacted_text(str(value))
 
 
-@cache
-def _own_secrets(config: Config) -> re.Pattern[str] | None:
-    """Matches every secret of the configuration; None where there is none."""
-    values = [value for value in _secrets_of(config) if len(value) >= MIN_SECRET_CHARS]
+@lru_cache(maxsize=16)
+def _own_secrets(config: Config, revealed: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Matches every secret of the configuration, and those opened here; None where there is none."""
+    values = [value for value in (*_secrets_of(config), *revealed) if len(value) >= MIN_SECRET_CHARS]
     return re.compile("|".join(map(re.escape, sorted(values, key=len, reverse=True)))) if values else None
 
 
 def _secrets_of(config: Config) -> Iterable[str]:
     for name in type(config).model_fields:
         value = getattr(config, name)
-        if isinstance(value, SecretStr):
-            yield value.get_secret_value()
+        for secret in value if isinstance(value, tuple) else (value,):
+            if isinstance(secret, SecretStr):
+                yield secret.get_secret_value()
     for entry in config.key_entries:
         yield entry.key.get_secret_value()
 

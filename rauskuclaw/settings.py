@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from rauskuclaw import logs, tracing
 from rauskuclaw.config import ROOT, Config, load
+from rauskuclaw.own_secret import own_secret
 
 tracing.import_redis_plainly()
 
@@ -18,18 +19,7 @@ CONFIG: Config = load()
 def _secret_key(config: Config) -> str:
     if config.secret_key is not None:
         return config.secret_key.get_secret_value()
-    path = config.var_dir / "secrets" / "django"
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
-    return path.read_text("utf-8")
+    return own_secret(config.var_dir / "secrets" / "django", lambda: secrets.token_urlsafe(48))
 
 
 def _database(config: Config) -> dict[str, Any]:

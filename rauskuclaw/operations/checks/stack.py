@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Q
 from django.utils import timezone
 
+from access import sealing, secrets
 from access.models import ApiKey
 from jobs.handlers import registry
 from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node, Status
@@ -123,6 +124,25 @@ def stored_keys() -> Findings:
 
 
 _MAKE_A_KEY = "`manage.py apikey create NAME --role admin`, or set API_KEY."
+
+
+def sealed_secrets() -> Findings:
+    """Each stored secret opens, under the current master key."""
+    found, known = secrets.by_key(), sealing.known_keys()
+    if lost := sum(number for key, number in found.items() if key not in known):
+        yield fail(
+            "secrets.stored",
+            f"{count(lost, 'stored secret')} sealed under a master key that is not here: whatever needs them fails",
+            "Put that key into SECRETS_OLD_KEYS and run `manage.py secrets rotate`; or set the secrets anew.",
+        )
+    elif stale := sum(found.values()) - found.get(sealing.key_name(sealing.current_key()), 0):
+        yield warn(
+            "secrets.stored", f"{count(stale, 'stored secret')} under an old master key", "`manage.py secrets rotate`."
+        )
+    elif found:
+        yield ok(
+            "secrets.stored", f"{count(sum(found.values()), 'stored secret')}, sealed under the current master key"
+        )
 
 
 def dead_callbacks() -> Findings:
