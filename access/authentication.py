@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from django.http import HttpRequest
+from django.http.request import HttpHeaders
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
@@ -76,7 +77,8 @@ def is_still_valid(principal: Principal) -> bool:
 
 def header_key(request: HttpRequest) -> str:
     """The key of the key header, empty when there is none."""
-    return request.headers.get(load().api_key_header, "").strip()
+    # `request.headers` would first gather them all.
+    return str(request.META.get(HttpHeaders.to_wsgi_name(load().api_key_header), "")).strip()
 
 
 def authenticate_key(request: HttpRequest, key: str) -> Principal:

@@ -395,6 +395,14 @@ class Config(BaseSettings):
             return self.api_keys
         return (ApiKeyEntry(key=self.api_key, name="legacy-api-key"),)
 
+    @cached_property
+    def secret_values(self) -> tuple[str, ...]:
+        """Every configured secret, for whoever must keep them out of what it writes."""
+        fields = [getattr(self, name) for name in type(self).model_fields]
+        values = [value for field in fields for value in (field if isinstance(field, tuple) else (field,))]
+        values += [entry.key for entry in self.key_entries]
+        return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+
 
 @cache
 def load() -> Config:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from pydantic import SecretStr
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from rauskuclaw import tracing
@@ -92,7 +91,7 @@ def redacted_text(text: str) -> str:
     if _SUSPICIOUS.search(text):
         for pattern, kept in _SECRETS:
             text = pattern.sub(kept + HIDDEN, text)
-    own = _own_secrets(load(), tuple(_revealed))
+    own = _any_of((*load().secret_values, *_revealed))
     return own.sub(HIDDEN, text) if own is not None else text
 
 
@@ -108,7 +107,7 @@ def hide(secret: str) -> None:
 def _clean(value: Any, name: str = "") -> Any:
     if name.startswith("_"):
         return value
-    if name and _SECRET_NAME.fullmatch(name) and value is not None:
+    if name and value is not None and _names_a_secret(name):
         return HIDDEN
     if isinstance(value, str):
         return redacted_text(value)
@@ -120,20 +119,15 @@ def _clean(value: Any, name: str = "") -> Any:
 
 
 @lru_cache(maxsize=16)
-def _own_secrets(config: Config, revealed: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Matches every secret of the configuration, and those opened here; None where there is none."""
-    values = [value for value in (*_secrets_of(config), *revealed) if len(value) >= MIN_SECRET_CHARS]
+def _any_of(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Matches each of the secrets; None where there is none to look for."""
+    values = [value for value in secrets if len(value) >= MIN_SECRET_CHARS]
     return re.compile("|".join(map(re.escape, sorted(values, key=len, reverse=True)))) if values else None
 
 
-def _secrets_of(config: Config) -> Iterable[str]:
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        for secret in value if isinstance(value, tuple) else (value,):
-            if isinstance(secret, SecretStr):
-                yield secret.get_secret_value()
-    for entry in config.key_entries:
-        yield entry.key.get_secret_value()
+@lru_cache(maxsize=1024)
+def _names_a_secret(name: str) -> bool:
+    return _SECRET_NAME.fullmatch(name) is not None
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -85,7 +85,7 @@ class JobsView(APIView):
         done = submission.submit(
             submission.parse_new_job(request.data),
             created_by=principal.actor,
-            idempotency_key=request.headers.get("Idempotency-Key"),
+            idempotency_key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
             principal=principal,
         )
         body = {"ok": True, "job": job_json(done.job), "idempotent": done.idempotent}

@@ -124,7 +124,4 @@ def _job(row: dict[str, Any]) -> Job:
     for column in _JSON_COLUMNS:
         if row[column] is not None:
             row[column] = json.loads(row[column])
-    job = Job(**{column: row[column] for column in _JOB_COLUMNS})
-    job._state.adding = False
-    job._state.db = connection.alias
-    return job
+    return Job.from_db(connection.alias, _JOB_COLUMNS, [row[column] for column in _JOB_COLUMNS])
