@@ -121,6 +121,6 @@ class BulkRun:
 
 def _noted(own: Job) -> _Tally:
     """What earlier attempts of the same series have counted."""
-    notes = JobLog.objects.filter(job=own, message=NOTE, meta__series=own.series).order_by("-id")
+    notes = JobLog.of(own).filter(message=NOTE, meta__series=own.series).order_by("-id")
     meta = notes.values_list("meta", flat=True).first()
     return _Tally(done=meta["done"], skipped=meta["skipped"]) if meta else _Tally()

@@ -367,7 +367,12 @@ COUNTED_LINES = (
 
 
 class JobLog(models.Model):
-    """One log line. Ids grow in commit order within a job, because each writer holds the job's row lock (live.py)."""
+    """One log line. Ids grow in commit order within a job, because each writer holds the job's row lock (live.py).
+
+    The table is partitioned by the day its job was made (docs/adr/0019-log-partitions.md): whoever looks for the lines
+    of a job says both, `JobLog.of(job)`. Its primary key is (job, id, job_created_at). No foreign key holds the lines:
+    deleting a job would look for them in every partition; `jobs/retention/` removes both.
+    """
 
     class Level(models.TextChoices):
         DEBUG = "debug"
@@ -376,7 +381,8 @@ class JobLog(models.Model):
         ERROR = "error"
 
     id = models.BigAutoField(primary_key=True)
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="logs", db_index=False)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="logs", db_index=False, db_constraint=False)
+    job_created_at = models.DateTimeField(help_text="The job's created_at: the partition")
     ts = models.DateTimeField(db_default=Now())
     level = models.CharField(max_length=5, choices=Level, default=Level.INFO)
     message = models.TextField()
@@ -385,7 +391,6 @@ class JobLog(models.Model):
     class Meta:
         ordering = ["id"]
         indexes = [
-            models.Index(fields=["job", "id"], name="joblog_by_job"),
             models.Index(fields=["ts"], condition=Q(message__in=COUNTED_LINES), name="joblog_counted"),
         ]
         constraints = [
@@ -396,6 +401,11 @@ class JobLog(models.Model):
 
     def __str__(self) -> str:
         return f"{self.level} {self.message}"
+
+    @classmethod
+    def of(cls, job: Job) -> models.QuerySet[JobLog]:
+        """The lines of one job, from the one partition that holds them."""
+        return cls.objects.filter(job=job, job_created_at=job.created_at)
 
 
 class Attempt(models.Model):

@@ -21,6 +21,7 @@ from jobs import agent, callbacks, dispatch, execution, processes, reconciler
 from jobs.attempts import DATABASE_AWAY
 from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
+from jobs.retention import partitions
 from jobs.transitions import Claimable
 from rauskuclaw import tracing
 from rauskuclaw.celery import app
@@ -124,8 +125,9 @@ def deliver_callbacks() -> None:
 
 @app.task(name="jobs.prune", ignore_result=True)
 def prune() -> None:
-    """Delete what has expired."""
+    """Make the log's next partitions; delete what has expired. Twice at once is harmless."""
     with database_may_be_away():
+        partitions.make_ahead()
         reconciler.prune()
         SessionStore.clear_expired()
 

@@ -26,7 +26,8 @@ JOB_FIELDS = (
 
 # `version` is the row version's xmin: any committed UPDATE changes it, so an unchanged job costs neither its columns
 # nor the toasted input and result in them. Positions with nothing new return no row. One statement is one snapshot:
-# a status and the lines beside it were true at the same moment. Indexes: jobs_job's primary key, joblog_by_job.
+# a status and the lines beside it were true at the same moment. Indexes: the primary keys; of the log, only the
+# partition of the job's day is looked at.
 NEWS = f"""
 SELECT want.ordinal, job.xmin::text, job.status, lines.*, {", ".join(f"changed.{name}" for name in JOB_FIELDS)}
 FROM unnest(%s::uuid[], %s::bigint[], %s::text[]) WITH ORDINALITY AS want(job_id, after, version, ordinal)
@@ -35,7 +36,9 @@ LEFT JOIN jobs_job AS changed ON changed.id = job.id AND changed.xmin::text <> w
 CROSS JOIN LATERAL (
     SELECT array_agg(id), array_agg(ts), array_agg(level), array_agg(message), array_agg(meta)
     FROM (
-        SELECT * FROM jobs_joblog WHERE job_id = want.job_id AND id > want.after ORDER BY id LIMIT {LINES_MOST + 1}
+        SELECT id, ts, level, message, meta FROM jobs_joblog
+        WHERE job_id = job.id AND job_created_at = job.created_at AND id > want.after
+        ORDER BY id LIMIT {LINES_MOST + 1}
     ) AS line
 ) AS lines(ids, ts, levels, messages, metas)
 WHERE job.xmin::text IS DISTINCT FROM want.version OR lines.ids IS NOT NULL
@@ -90,7 +93,8 @@ class Rows:
                     self._connection = await psycopg.AsyncConnection.connect(
                         **_connection_parameters(), autocommit=True
                     )
-                cursor = await self._connection.execute(NEWS.encode(), columns)
+                # Prepared: planning it, with all partitions of the log, would take longer than running it.
+                cursor = await self._connection.execute(NEWS.encode(), columns, prepare=True)
                 return await cursor.fetchall()
             except BaseException:
                 self.drop_connection()

@@ -2,13 +2,13 @@
 -- statement that writes log lines; so within a job ids grow in commit order and a reader's cursor skips nothing.
 -- fence null: whoever holds the job; else the lines of a stale attempt are dropped.
 WITH job AS MATERIALIZED (
-    SELECT id FROM jobs_job
+    SELECT id, created_at FROM jobs_job
     WHERE id = %(id)s::uuid AND (%(fence)s::int IS NULL OR (fence = %(fence)s::int AND status || '' = 'running'))
     FOR NO KEY UPDATE
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT job.id, COALESCE(l.ts, clock_timestamp()), l.level, l.message, l.meta
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT job.id, job.created_at, COALESCE(l.ts, clock_timestamp()), l.level, l.message, l.meta
     FROM job, jsonb_to_recordset(%(lines)s::jsonb) AS l (ord int, ts timestamptz, level text, message text, meta jsonb)
     ORDER BY l.ord
 ),

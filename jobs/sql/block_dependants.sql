@@ -36,8 +36,8 @@ ended AS (
     RETURNING jobs_job.*
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT id, updated_at, 'error', 'Dependency blocked job', error -> 'details' FROM ended
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT id, created_at, updated_at, 'error', 'Dependency blocked job', error -> 'details' FROM ended
 ),
 {{callback}}
 SELECT id, has_dependants, group_id FROM ended

@@ -23,8 +23,9 @@ attempt AS (
     WHERE a.job_id = ended.id AND a.number = ended.fence AND a.outcome = 'running'
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT id, updated_at, 'warn', 'Job cancelled', jsonb_build_object('by', %(by)s::text, 'was', old_status) FROM ended
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT id, created_at, updated_at, 'warn', 'Job cancelled', jsonb_build_object('by', %(by)s::text, 'was', old_status)
+    FROM ended
 ),
 {{callback}},
 bell AS (

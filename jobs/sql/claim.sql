@@ -23,8 +23,9 @@ attempt AS (
     FROM claimed LEFT JOIN jobs_jobtype AS t ON t.name = claimed.type
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT id, started_at, 'info', 'Job claimed', jsonb_build_object('worker', locked_by, 'queue', queue) FROM claimed
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT id, created_at, started_at, 'info', 'Job claimed', jsonb_build_object('worker', locked_by, 'queue', queue)
+    FROM claimed
 )
 SELECT
     claimed.id, claimed.type, claimed.queue, claimed.pool, claimed.input, claimed.attempts, claimed.max_attempts,

@@ -78,9 +78,9 @@ job AS (
     RETURNING *
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
     SELECT
-        job.id, now(), 'info', incoming.log_message,
+        job.id, job.created_at, now(), 'info', incoming.log_message,
         -- What the line of a job that nobody posted says instead is told by whoever made it.
         COALESCE(
             incoming.log_meta,

@@ -34,15 +34,15 @@ attempt AS (
     WHERE a.job_id = ended.id AND a.number = ended.fence
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT id, ts, level, message, meta
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT id, created_at, ts, level, message, meta
     FROM (
-        SELECT l.ord, ended.id, COALESCE(l.ts, ended.updated_at) AS ts, l.level, l.message, l.meta
+        SELECT l.ord, ended.id, ended.created_at, COALESCE(l.ts, ended.updated_at) AS ts, l.level, l.message, l.meta
         FROM ended, jsonb_to_recordset(%(lines)s::jsonb)
             AS l (ord int, ts timestamptz, level text, message text, meta jsonb)
         UNION ALL
         SELECT
-            2147483647, id, updated_at, 'warn', 'Re-queued for retry',
+            2147483647, id, created_at, updated_at, 'warn', 'Re-queued for retry',
             jsonb_build_object(
                 'attempt', attempts, 'max_attempts', max_attempts,
                 'retry_in_ms', round(%(retry_in_sec)s::float8::numeric * 1000),

@@ -15,8 +15,8 @@ ended AS (
     RETURNING jobs_job.*
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT id, updated_at, 'error', 'Job expired', jsonb_build_object('expires_at', expires_at) FROM ended
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT id, created_at, updated_at, 'error', 'Job expired', jsonb_build_object('expires_at', expires_at) FROM ended
 ),
 {{callback}}
 SELECT id, has_dependants, group_id, callback_url IS NOT NULL AS calls_back FROM ended

@@ -10,7 +10,9 @@ WITH reopened AS (
     RETURNING *
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT id, updated_at, 'info', 'Job retried', jsonb_build_object('by', %(by)s::text, 'series', series) FROM reopened
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT
+        id, created_at, updated_at, 'info', 'Job retried', jsonb_build_object('by', %(by)s::text, 'series', series)
+    FROM reopened
 )
 SELECT {{reopened.*}} FROM reopened

@@ -40,9 +40,9 @@ ended AS (
     RETURNING jobs_job.*
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
     SELECT
-        ended.id, ended.updated_at,
+        ended.id, ended.created_at, ended.updated_at,
         CASE WHEN ended.status = 'failed' THEN 'error' ELSE 'info' END,
         CASE WHEN ended.status = 'failed' THEN 'Child failed' ELSE 'Children have ended' END,
         CASE WHEN ended.status = 'failed' THEN ended.error -> 'details'

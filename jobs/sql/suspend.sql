@@ -25,8 +25,8 @@ attempt AS (
     WHERE a.job_id = ended.id AND a.number = ended.fence
 ),
 line AS (
-    INSERT INTO jobs_joblog (job_id, ts, level, message, meta)
-    SELECT ended.id, COALESCE(l.ts, ended.updated_at), l.level, l.message, l.meta
+    INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
+    SELECT ended.id, ended.created_at, COALESCE(l.ts, ended.updated_at), l.level, l.message, l.meta
     FROM ended, jsonb_to_recordset(%(lines)s::jsonb) AS l (ord int, ts timestamptz, level text, message text, meta jsonb)
     ORDER BY l.ord
 )

@@ -1,6 +1,6 @@
 -- What happened in the caller's `span` (since, until: one row), from the rows that tell of it: a counter a row and minute
 -- (happened), how long things took (took: milliseconds, in %(bounds_ms)s's buckets), and both without minutes (everything).
--- Served by attempt_by_time, job_newest, joblog_by_job and joblog_counted. Locks: none.
+-- Served by attempt_by_time, job_newest, the log's primary key and joblog_counted. Locks: none.
 began AS MATERIALIZED (
     SELECT date_trunc('minute', a.started_at) AS minute, j.type, j.queue, a.waited_ms
     FROM jobs_attempt AS a JOIN jobs_job AS j ON j.id = a.job_id
@@ -18,7 +18,11 @@ made AS MATERIALIZED (
     SELECT
         date_trunc('minute', j.created_at) AS minute, j.type, j.queue,
         CASE WHEN j.group_id IS NULL THEN
-            (SELECT l.message FROM jobs_joblog AS l WHERE l.job_id = j.id ORDER BY l.id LIMIT 1)
+            (
+                SELECT l.message FROM jobs_joblog AS l
+                WHERE l.job_id = j.id AND l.job_created_at = j.created_at
+                ORDER BY l.id LIMIT 1
+            )
         END AS first_line
     FROM jobs_job AS j
     WHERE j.created_at >= (SELECT since FROM span) AND j.created_at < (SELECT until FROM span)

@@ -22,7 +22,7 @@ JOB = (
     "id", "type", "queue", "status", "priority", "timeout_sec", "attempts", "max_attempts", "tags", "input", "result",
     "error", "created_at", "updated_at", "available_at", "started_at", "finished_at", "fence",
 )  # fmt: skip
-LOG = ("job_id", "ts", "level", "message")
+LOG = ("job_id", "job_created_at", "ts", "level", "message")
 ATTEMPT = (
     "job_id",
     "number",
@@ -80,7 +80,7 @@ class _Job:
 
     def lines(self) -> Iterator[str]:
         for level, message in LINES:
-            yield "\t".join((self.id, self.ended_at, level, message))
+            yield "\t".join((self.id, self.created_at, self.ended_at, level, message))
 
     def attempt(self) -> str:
         return "\t".join(

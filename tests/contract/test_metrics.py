@@ -10,7 +10,7 @@ import pytest
 from django.db.models import F
 
 from jobs import lifecycle
-from jobs.models import Job, Queue
+from jobs.models import Job, JobLog, Queue
 from rauskuclaw.config import Config
 from tests.apiclient import GPU_ONLY, KEYS, READER, Api
 from tests.contract.test_conventions import TIMESTAMP
@@ -22,6 +22,7 @@ PATH = "/v1/runtime/metrics"
 def waiting(job: Job, seconds: float) -> None:
     shift = timedelta(seconds=seconds)
     Job.objects.filter(pk=job.pk).update(created_at=F("created_at") - shift, available_at=F("available_at") - shift)
+    JobLog.objects.filter(job=job).update(job_created_at=F("job_created_at") - shift)
 
 
 def end(claimed: Make, *, failed: int = 0, succeeded: int = 0, **fields: Any) -> None:

@@ -27,7 +27,7 @@ def ago(db: None) -> Callable[[float], None]:
             for table, columns in {
                 "jobs_job": "created_at updated_at available_at turn_at started_at finished_at published_at",
                 "jobs_attempt": "started_at ended_at",
-                "jobs_joblog": "ts",
+                "jobs_joblog": "ts job_created_at",
                 "jobs_callbackdelivery": "created_at next_try_at delivered_at",
                 "metrics_progress": "counted_to",
             }.items():
