@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NoReturn
 
 from django.http import HttpRequest
@@ -138,8 +139,11 @@ def require_sse(principal: Principal) -> Principal:
 def _enforce_csrf(request: HttpRequest) -> None:
     """Raise CSRF_FAILED for an unsafe request of a session that lacks its CSRF token."""
     check = CSRFCheck(lambda _request: None)  # type: ignore[arg-type]
-    check.process_request(request)
-    if reason := check.process_view(request, None, (), {}):  # type: ignore[arg-type]
+    # Of a POST Django would also look into the form, and so read a body that may be an upload of gigabytes.
+    header_only = copy(request)
+    header_only.method = "PUT"
+    check.process_request(header_only)
+    if reason := check.process_view(header_only, None, (), {}):  # type: ignore[arg-type]
         raise Problem(
             CSRF_FAILED,
             f"{str(reason).rstrip('.')}: send the session's `csrf_token` (GET /v1/auth/session) as header X-CSRFToken.",

@@ -18,21 +18,36 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 
 from jobs.api.stream import StreamHandler
 from jobs.routing import websocket_urlpatterns
-from rauskuclaw.api.bridge import WSGIBridge
+from rauskuclaw.api.bridge import StreamingBridge, WSGIBridge, declared_length
 from rauskuclaw.config import load
 
 THREADS = 16
+TRANSFER_THREADS = 8
+STALL_SEC = 60.0
 
 _STREAM = re.compile(r"/v1/jobs/[^/]+/stream/?", re.IGNORECASE)
 
+_TRANSFER = re.compile(r"/v1/workspace/(?:(download)|upload|file|create)/?", re.IGNORECASE)
+
 _event_streams = StreamHandler()
+_transfers = StreamingBridge(_django, threads=TRANSFER_THREADS, stall_sec=STALL_SEC)
 _wsgi = WSGIBridge(_django, threads=THREADS, limit_bytes=load().max_body_bytes)
 
 
 async def http(scope: Any, receive: Any, send: Any) -> None:
     """Route one HTTP request. Only reading a stream is worth the slower handler: it may stay open for hours."""
-    streams = scope["method"] in {"GET", "HEAD"} and _STREAM.fullmatch(scope["path"])
-    await (_event_streams if streams else _wsgi)(scope, receive, send)
+    if scope["method"] in {"GET", "HEAD"} and _STREAM.fullmatch(scope["path"]):
+        await _event_streams(scope, receive, send)
+    elif _is_transfer(scope):
+        await _transfers(scope, receive, send)
+    else:
+        await _wsgi(scope, receive, send)
+
+
+def _is_transfer(scope: Any) -> bool:
+    """Whether a request is a download, or has a body for the workspace that is larger than other bodies may be."""
+    found = _TRANSFER.fullmatch(scope["path"])
+    return found is not None and (found[1] is not None or (declared_length(scope) or 0) > load().max_body_bytes)
 
 
 application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})

@@ -52,7 +52,8 @@ SECTIONS = {
     "Callbacks": "callbacks_enabled",
     "Mail": "smtp_host",
     "Metrics and alerts": "metrics_enabled",
-    "Handlers": "workspace_root",
+    "Workspace": "workspace_root",
+    "Handlers": "deploy_target_allowlist",
 }
 """Section of the generated reference → the first setting of it."""
 
@@ -296,7 +297,28 @@ class Config(BaseSettings):
 
     workspace_root: Directory = setting(
         lambda found: found["var_dir"] / "workspace", "WORKSPACE_ROOT",
-        "Directory handlers work in. Default: `workspace` in VAR_DIR.", cfg="handlers.workspace_root",
+        "Directory that the file manager shows and handlers work in. Default: `workspace` in VAR_DIR.",
+        cfg="handlers.workspace_root",
+    )  # fmt: skip
+    workspace_file_view_max_bytes: Annotated[int, at_least(1024)] = setting(
+        262_144, "WORKSPACE_FILE_VIEW_MAX_BYTES", "Largest file that is shown, in bytes; less than 1024 is 1024.",
+        cfg="api.workspace.file_view_max_bytes", le=16_777_216,
+    )  # fmt: skip
+    workspace_file_write_max_bytes: Annotated[int, at_least(1024)] = setting(
+        262_144, "WORKSPACE_FILE_WRITE_MAX_BYTES", "Largest text that is written, in bytes; less than 1024 is 1024.",
+        cfg="api.workspace.file_write_max_bytes", le=16_777_216,
+    )  # fmt: skip
+    workspace_upload_max_bytes: Annotated[int, at_least(1024)] = setting(
+        4_194_304, "WORKSPACE_UPLOAD_MAX_BYTES", "Largest file that is uploaded, in bytes; less than 1024 is 1024.",
+        cfg="api.workspace.upload_max_bytes",
+    )  # fmt: skip
+    workspace_search_timeout_ms: int = setting(
+        5_000, "WORKSPACE_SEARCH_TIMEOUT_MS", "Longest time one search over the API takes, in milliseconds.",
+        cfg="api.workspace.search_timeout_ms", ge=100, le=60_000,
+    )  # fmt: skip
+    workspace_watch_max: int = setting(
+        200, "WORKSPACE_WATCH_MAX", "Directories that a web process watches at once, for however many subscribers.",
+        cfg="api.workspace.watch_max", ge=0, le=10_000,
     )  # fmt: skip
     deploy_target_allowlist: Csv = setting(
         ("staging",), "DEPLOY_TARGET_ALLOWLIST", "Targets `deploy.run` may plan for (comma-separated).",
@@ -330,6 +352,24 @@ class Config(BaseSettings):
         65_536, "DATA_FETCH_MAX_BYTES", "Bytes of a body that one fetch keeps.",
         cfg="handlers.data_fetch.default_max_bytes", renamed_by="handlers.data_fetch.max_bytes_env",
         ge=512, le=1_048_576,
+    )  # fmt: skip
+    data_file_read_enabled: HandlerSwitch = setting(
+        False, "DATA_FILE_READ_ENABLED",
+        "`1`: `data.file_read`, `tools.file_search` and `tools.find_in_files` may read the workspace.",
+        cfg="handlers.data_file_read.enabled", renamed_by="handlers.data_file_read.enabled_env",
+    )  # fmt: skip
+    data_file_read_max_bytes: int = setting(
+        262_144, "DATA_FILE_READ_MAX_BYTES", "Bytes of a file that `data.file_read` gives.",
+        cfg="handlers.data_file_read.default_max_bytes", renamed_by="handlers.data_file_read.max_bytes_env",
+        ge=512, le=1_048_576,
+    )  # fmt: skip
+    data_file_write_enabled: HandlerSwitch = setting(
+        False, "DATA_FILE_WRITE_ENABLED", "`1`: `data.write_file` may write to the workspace.",
+        cfg="handlers.file_write.enabled",
+    )  # fmt: skip
+    data_file_write_max_bytes: int = setting(
+        1_048_576, "DATA_FILE_WRITE_MAX_BYTES", "Largest content that `data.write_file` writes, in bytes.",
+        cfg="handlers.file_write.default_max_bytes", ge=512, le=10_485_760,
     )  # fmt: skip
     web_search_enabled: HandlerSwitch = setting(
         False, "WEB_SEARCH_ENABLED", "`1`: `tools.web_search` may ask its provider.",

@@ -89,6 +89,10 @@ PAYLOAD_TOO_LARGE = Code("PAYLOAD_TOO_LARGE", 413, "The body is larger than MAX_
 UNSUPPORTED_MEDIA_TYPE = Code(
     "UNSUPPORTED_MEDIA_TYPE", 415, "The body is not JSON.", "Send it with Content-Type: application/json."
 )  # fmt: skip
+RANGE_NOT_SATISFIABLE = Code(
+    "RANGE_NOT_SATISFIABLE", 416, "The file ends before the range that is asked for.",
+    "Ask for a range within the size that Content-Range tells."
+)  # fmt: skip
 NOT_ACCEPTABLE = Code("NOT_ACCEPTABLE", 406, "No format the client accepts.", "Accept application/json.")
 RATE_LIMITED = Code("RATE_LIMITED", 429, "Too many requests.", "Wait for the seconds in Retry-After.")
 INTERNAL_ERROR = Code("INTERNAL_ERROR", 500, "A fault of the server; its log has the trace.", "Try again; report it.")
@@ -102,6 +106,48 @@ NOT_READY = Code(
     "NOT_READY", 503, "A part of the stack is missing; `details.checks` says which.", "See `manage.py doctor`."
 )
 DEV_JOB_ERROR = Code("DEV_JOB_ERROR", 400, "The dev job could not be created.", "Read the message.")
+
+# Files of the workspace
+WORKSPACE_FILE_TOO_LARGE = Code(
+    "WORKSPACE_FILE_TOO_LARGE", 413, "The file or what is to be written is over the limit of this way to it.",
+    "See `details.max_bytes`; download it, or raise the WORKSPACE_… limit.", False
+)  # fmt: skip
+WORKSPACE_FILE_BINARY = Code(
+    "WORKSPACE_FILE_BINARY", 415, "The file is not text.", "Download it, or read it with `encoding=base64`.", False
+)
+WORKSPACE_BUSY = Code(
+    "WORKSPACE_BUSY", 503, "Another program holds the directory for too long.", "Try again in a moment.", True
+)
+WORKSPACE_READ_FAILED = Code(
+    "WORKSPACE_READ_FAILED", 500, "The file system did not let the file or directory be read.",
+    "See the message; check permissions and the disk.", True
+)  # fmt: skip
+WORKSPACE_WRITE_FAILED = Code(
+    "WORKSPACE_WRITE_FAILED", 500, "The file system did not take the file or directory.",
+    "See the message; check permissions and free space.", True
+)  # fmt: skip
+WORKSPACE_DELETE_FAILED = Code(
+    "WORKSPACE_DELETE_FAILED", 500, "The file system did not delete it.", "See the message; check permissions.", True
+)
+WORKSPACE_MOVE_FAILED = Code(
+    "WORKSPACE_MOVE_FAILED", 500, "The file system did not move it.", "See the message; check permissions.", True
+)
+WORKSPACE_DOWNLOAD_FAILED = Code(
+    "WORKSPACE_DOWNLOAD_FAILED", 500, "The file system did not let the file be read.",
+    "See the message; check permissions and the disk.", True
+)  # fmt: skip
+WORKSPACE_FILE_MISSING = Code(
+    "WORKSPACE_FILE_MISSING", None, "The file or directory a job asks for does not exist.",
+    "Mend the path, or let the job depend on the one that makes the file.", False
+)  # fmt: skip
+WORKSPACE_FILE_CHANGED = Code(
+    "WORKSPACE_FILE_CHANGED", None, "The file is not the version that the job was made for (`expected_sha256`).",
+    "Read it again, then create a new job.", False
+)  # fmt: skip
+WORKSPACE_PATH_INVALID = Code(
+    "WORKSPACE_PATH_INVALID", None, "The path is not what the job needs: a directory for a file, a missing parent.",
+    "See the message; mend the path, or set `create_if_missing` or `mkdir_p`.", False
+)  # fmt: skip
 
 # Why a schedule makes no job (`last_error.code`)
 SCHEDULE_TYPE_UNAVAILABLE = Code(

@@ -35,6 +35,7 @@ class Answer:
     json: Any
     text: str
     headers: dict[str, str]
+    body: bytes
 
     @property
     def code(self) -> str:
@@ -65,10 +66,11 @@ class Api:
         if key is not None:
             sent["x-api-key"] = key
         response = self._client.generic(method, path, raw, content_type=content_type, headers=sent)
-        text = response.content.decode()
+        sent_back = response.getvalue()
+        text = sent_back.decode("utf-8", "replace")
         is_json = text and response.headers.get("Content-Type", "").startswith("application/json")
         parsed = json.loads(text) if is_json else None
-        return Answer(response.status_code, parsed, text, dict(response.headers))
+        return Answer(response.status_code, parsed, text, dict(response.headers), sent_back)
 
     def get(self, path: str, **options: Any) -> Answer:
         """GET as the admin."""

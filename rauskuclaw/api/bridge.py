@@ -2,10 +2,12 @@
 
 Bodies are read here, on the event loop, where waiting for a slow client costs nothing: a thread sees a request only
 when it is whole. That also gives chunked bodies the Content-Length without which WSGI would take them for empty.
+What is too large to be held goes through `StreamingBridge`, which has threads of its own to wait with.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -29,13 +31,7 @@ class WSGIBridge:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Handle one HTTP request. A client that leaves before its request is whole costs no thread."""
-        headers = [
-            (name, value)
-            for name, value in scope["headers"]
-            # WSGI cannot tell `x_forwarded_for` from `x-forwarded-for`, so only the proxy's own spelling passes.
-            if b"_" not in name and name not in {b"content-length", b"transfer-encoding"}
-        ]
-        declared = next((int(value) for name, value in scope["headers"] if name == b"content-length"), None)
+        headers, declared = _headers(scope), declared_length(scope)
         body = b""
         if declared is None or declared <= self._limit_bytes:
             whole = await self._read(receive)
@@ -57,6 +53,56 @@ class WSGIBridge:
             if not message.get("more_body", False):
                 break
         return bytes(body[: self._limit_bytes + 1])
+
+
+class StreamingBridge:
+    """The same for large bodies, of requests that declare their length and of answers: they pass as they come.
+
+    threads: such transfers at once; the others wait, and hold up nobody else. stall_sec: a client that neither sends
+    nor takes anything for so long is gone.
+    """
+
+    def __init__(self, app: Callable[..., Any], *, threads: int, stall_sec: float) -> None:
+        self._app: Any = WSGIMiddleware(app, workers=threads)
+        self._stall_sec = stall_sec
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request."""
+        gone = False
+
+        async def patient_receive() -> Message:
+            try:
+                async with asyncio.timeout(self._stall_sec):
+                    return await receive()
+            except TimeoutError:
+                return {"type": "http.disconnect"}
+
+        async def patient_send(message: Message) -> None:
+            nonlocal gone
+            # Once gone, what is left is dropped, as uvicorn does when a client leaves: the thread must get to its end.
+            if not gone:
+                try:
+                    async with asyncio.timeout(self._stall_sec):
+                        await send(message)
+                except TimeoutError:
+                    gone = True
+
+        headers = [*_headers(scope), (b"content-length", str(declared_length(scope) or 0).encode())]
+        await self._app({**scope, "headers": headers}, patient_receive, patient_send)
+
+
+def declared_length(scope: Message) -> int | None:
+    """The Content-Length of a request."""
+    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), None)
+
+
+def _headers(scope: Message) -> list[tuple[bytes, bytes]]:
+    return [
+        (name, value)
+        for name, value in scope["headers"]
+        # WSGI cannot tell `x_forwarded_for` from `x-forwarded-for`, so only the proxy's own spelling passes.
+        if b"_" not in name and name not in {b"content-length", b"transfer-encoding"}
+    ]
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

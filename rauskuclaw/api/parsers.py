@@ -65,7 +65,11 @@ class StrictJSONParser(BaseParser):
     ) -> Any:
         """The body's object or array. Raises Problem: PAYLOAD_TOO_LARGE, INVALID_JSON."""
         declared = parser_context["request"].META.get("CONTENT_LENGTH") if parser_context else None
-        return parse_json(read_bounded(stream, int(declared or 0), load().max_body_bytes))
+        return parse_json(read_bounded(stream, int(declared or 0), self.limit_bytes()))
+
+    def limit_bytes(self) -> int:
+        """The largest body."""
+        return load().max_body_bytes
 
 
 def read_bounded(stream: IO[bytes], declared_bytes: int, limit_bytes: int) -> bytes:

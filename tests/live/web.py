@@ -111,6 +111,11 @@ class Web:
                 env=environment, cwd=ROOT, stdout=log, stderr=log,
             )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """End the process and its links."""
         self._process.send_signal(signal.SIGKILL)
