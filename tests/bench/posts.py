@@ -6,6 +6,7 @@ machine; only one is asked at a time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from dataclasses import replace
@@ -85,8 +86,10 @@ class _Meter:
         return self._used() - self._before
 
     def _used(self) -> float:
-        family = [self._process, *self._process.children()]
-        times = [member.cpu_times() for member in family]
+        times = [self._process.cpu_times()]
+        for child in self._process.children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # an autovacuum worker that has just ended
+                times.append(child.cpu_times())
         # What children used that have ended is in their parent's account.
         ended = self._process.cpu_times()
         return sum(one.user + one.system for one in times) + ended.children_user + ended.children_system
