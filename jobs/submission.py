@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Value
 from django.db.models.functions import Now
 
@@ -408,8 +408,9 @@ def create(
             }
             for ord_, (item, plan, origin) in enumerate(zip(items, plans, origins, strict=True))
         ]  # fmt: skip
+        written = dumps(records)
         params = {
-            "rows": dumps(records),
+            "rows": written,
             "digest": digest,
             "fingerprint": fingerprint(items[0]) if digest else None,
             "ttl_sec": load().idempotency_ttl_sec,
@@ -417,13 +418,32 @@ def create(
             "ageing_sec": dispatch.ageing_sec(),
             **dispatch.window_params(),
         }
-        made = sql.jobs_and("create", params, "wants_fill")
-        jobs = [job for job, _ in made]
+        rows = sql.rows("create", params)
+        # From the text, not from `records`: in it all is as Postgres has it.
+        jobs = [_made(record, row) for record, row in zip(json.loads(written) if rows else [], rows, strict=True)]
         if named:
             for job, plan in zip(jobs, plans if jobs else [], strict=True):
                 dependencies.link(job, plan)
-        dispatch.after_commit(partial(_announce, jobs, wants_fill=any(wants for _, wants in made)))
+        dispatch.after_commit(partial(_announce, jobs, wants_fill=any(row["wants_fill"] for row in rows)))
     return jobs
+
+
+_GIVEN = (
+    "type", "queue", "priority", "timeout_sec", "max_attempts", "callback_url", "tags", "input", "waiting_on",
+    "created_by", "concurrency_key", "unique_key", "child_name", "pool", "trace",
+)  # fmt: skip
+_WRITTEN = ("id", "created_at", "updated_at", "available_at", "turn_at", "expires_at", "published_at")
+
+
+def _made(record: Mapping[str, Any], row: Mapping[str, Any]) -> Job:
+    """The job as its row is, from what was written and what create.sql added: reading all back costs more."""
+    job = Job(
+        **{name: record[name] for name in _GIVEN},
+        **{name: row[name] for name in _WRITTEN},
+        group_id=uuid.UUID(record["group_id"]) if record["group_id"] else None,
+    )
+    job._state.adding, job._state.db = False, DEFAULT_DB_ALIAS
+    return job
 
 
 def _announce(jobs: Sequence[Job], *, wants_fill: bool) -> None:

@@ -115,11 +115,6 @@ def jobs(name: str, params: Mapping[str, Any]) -> list[Job]:
     return [_job(row) for row in rows(name, params)]
 
 
-def jobs_and(name: str, params: Mapping[str, Any], extra: str) -> list[tuple[Job, Any]]:
-    """Run a statement that returns whole rows of jobs_job and one column more."""
-    return [(_job(row), row[extra]) for row in rows(name, params)]
-
-
 def _job(row: dict[str, Any]) -> Job:
     for column in _JSON_COLUMNS:
         if row[column] is not None:

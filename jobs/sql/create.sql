@@ -18,9 +18,8 @@ outdated AS MATERIALIZED (
     SELECT FROM incoming LEFT JOIN jobs_jobtype AS t ON t.name = incoming.type
     WHERE type_version IS NOT NULL AND t.ctid::text || '/' || t.xmin::text IS DISTINCT FROM type_version
 ),
-window_ AS MATERIALIZED (
+room AS MATERIALIZED (
     SELECT
-        id,
         (
             SELECT count(*) FROM jobs_job AS w
             WHERE w.queue = incoming.queue AND w.pool = incoming.pool AND w.status = 'queued' AND w.published_at IS NOT NULL
@@ -31,7 +30,7 @@ window_ AS MATERIALIZED (
                 WHERE kind = 'worker' AND jobs_node.pool = incoming.pool AND incoming.queue = ANY (queues)
                     AND seen_at > now() - make_interval(secs => %(node_ttl_sec)s::float8)
             )
-        ) AS has_room
+        ) AS is_left
     FROM incoming
     WHERE %(publish)s::boolean AND waiting_on = 0 AND delay_sec = 0
 ),
@@ -61,7 +60,7 @@ job AS (
         now() + make_interval(secs => expires_in_sec), concurrency_key, unique_key, waiting_on, created_by,
         group_id, child_name, pool, trace,
         CASE
-            WHEN window_.has_room AND NOT limited
+            WHEN (SELECT is_left FROM room) AND NOT limited
                 AND NOT EXISTS (
                     SELECT FROM jobs_queue AS q
                     WHERE q.name = incoming.queue AND (q.paused OR q.max_running IS NOT NULL)
@@ -73,25 +72,28 @@ job AS (
                 )
             THEN now()
         END
-    FROM incoming LEFT JOIN window_ USING (id)
+    FROM incoming
     WHERE (%(digest)s::text IS NULL OR EXISTS (SELECT FROM taken_key)) AND NOT EXISTS (SELECT FROM outdated)
-    RETURNING *
+    RETURNING id, created_at, updated_at, available_at, turn_at, expires_at, published_at
 ),
 line AS (
     INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)
     SELECT
-        job.id, job.created_at, now(), 'info', incoming.log_message,
+        id, created_at, now(), 'info', log_message,
         -- What the line of a job that nobody posted says instead is told by whoever made it.
         COALESCE(
-            incoming.log_meta,
+            log_meta,
             jsonb_build_object(
-                'type', job.type, 'queue', job.queue, 'priority', job.priority, 'timeout_sec', job.timeout_sec,
-                'max_attempts', job.max_attempts, 'handler', incoming.handler
+                'type', type, 'queue', queue, 'priority', priority, 'timeout_sec', timeout_sec,
+                'max_attempts', max_attempts, 'handler', handler
             )
         )
     FROM job JOIN incoming USING (id)
-    ORDER BY incoming.ord
+    ORDER BY created_at
 )
-SELECT {{job.*}}, COALESCE(window_.has_room AND job.published_at IS NULL, false) AS wants_fill
-FROM job JOIN incoming USING (id) LEFT JOIN window_ USING (id)
-ORDER BY incoming.ord
+-- Only what the caller does not know: each column more is paid for in every node of this plan.
+SELECT
+    id, created_at, updated_at, available_at, turn_at, expires_at, published_at,
+    COALESCE((SELECT is_left FROM room) AND published_at IS NULL, false) AS wants_fill
+FROM job
+ORDER BY created_at
