@@ -47,7 +47,8 @@ format: $(DEV) ## put the code into its one format
 
 # The newest versions that requirements*.in allow, with hashes. LOCK=--no-upgrade keeps what is locked.
 LOCK ?= --upgrade
-COMPILE = $(BIN)/uv pip compile --quiet --no-header --system-certs $(LOCK) --universal --python-version 3.11 --generate-hashes
+COMPILE = $(BIN)/uv pip compile --quiet --no-header --system-certs $(LOCK) --universal --python-version 3.11 \
+  --override requirements-overrides.txt --generate-hashes
 
 lock: $(DEV) ## resolve requirements*.in anew into requirements*.txt
 	@$(COMPILE) requirements.in -o requirements.txt
@@ -59,15 +60,16 @@ clean: ## delete the virtual environment and caches; data in var/ stays
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv is several times faster. It reads neither pip.conf nor PIP_*, so where it cannot reach the index, pip may.
+# --no-deps: the lists are complete, but for what requirements-overrides.txt leaves out on purpose.
 # Bytecode is compiled here, once, or the five processes of the first start would each do it at the same time.
 define install
 	@echo "installing $(1)"
 	@if $(BIN)/uv --version >/dev/null 2>&1 || \
 	    $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV); then \
-	  $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes -r $(1); \
+	  $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r $(1); \
 	else false; fi || \
 	{ echo "uv could not; trying pip"; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1); }
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(1); }
 	@touch $@
 endef
 

@@ -41,6 +41,7 @@ SEED = (
     ("ai.chat.generate", False, "builtin:provider.openai.chat", 180, 1),
     # Ours.
     ("system.jobs.bulk", True, "builtin:jobs.bulk", 3600, 5),
+    ("system.memory.upkeep", True, "builtin:memory.upkeep", 3600, 3),
 )
 
 

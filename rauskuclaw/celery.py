@@ -70,6 +70,8 @@ app.conf.update(
         "count": {"task": "metrics.count", "schedule": 10.0},
         "evaluate alerts": {"task": "metrics.evaluate_alerts", "schedule": 10.0},
         "prune schedules": {"task": "schedules.prune", "schedule": 3600.0},
+        "tend memories": {"task": "memory.tend", "schedule": 10.0},
+        "purge memories": {"task": "memory.purge", "schedule": 60.0},
     },
 )
 # Celery's Django fixup closes the database connection before and after each task unless this is set: a new connection

@@ -52,6 +52,7 @@ SECTIONS = {
     "Callbacks": "callbacks_enabled",
     "Mail": "smtp_host",
     "Metrics and alerts": "metrics_enabled",
+    "Memory": "memory_vector_enabled",
     "Workspace": "workspace_root",
     "Handlers": "deploy_target_allowlist",
 }
@@ -293,6 +294,52 @@ class Config(BaseSettings):
     alert_failure_rate_min_completed: Annotated[int, at_least(1)] = setting(
         20, "ALERT_FAILURE_RATE_MIN_COMPLETED", "HIGH_FAILURE_RATE: only with so many jobs ended; less than 1 is 1.",
         cfg="metrics.alerts.failure_rate_min_completed",
+    )  # fmt: skip
+
+    memory_vector_enabled: Switch = setting(
+        True, "MEMORY_VECTOR_ENABLED", "`0`: memories get no vectors; they are found by text alone.",
+        cfg="memory.vector_enabled",
+    )  # fmt: skip
+    memory_embedder: Literal["minilm", "ollama", "openai"] = setting(
+        "minilm", "MEMORY_EMBEDDER", "What makes vectors: `minilm` needs nothing else and runs here; `ollama` and"
+        " `openai` ask a server.", cfg="memory.embedder",
+    )  # fmt: skip
+    ollama_base_url: str = setting(
+        "http://rauskuclaw-ollama:11434", "OLLAMA_BASE_URL", "Address of Ollama.", cfg="memory.ollama.base_url",
+        pattern=r"^https?://\S+$",
+    )  # fmt: skip
+    ollama_embed_model: str = setting(
+        "embeddinggemma:300m-qat-q8_0", "OLLAMA_EMBED_MODEL", "Its embedding model.",
+        cfg="memory.ollama.embed_model", min_length=1, max_length=200,
+    )  # fmt: skip
+    ollama_embed_timeout_ms: int = setting(
+        15_000, "OLLAMA_EMBED_TIMEOUT_MS", "Longest wait for one answer of an embedding server, in milliseconds.",
+        cfg="memory.ollama.embed_timeout_ms", ge=100, le=600_000,
+    )  # fmt: skip
+    memory_openai_base_url: str = setting(
+        "https://api.openai.com/v1", "MEMORY_OPENAI_BASE_URL", "Address of an OpenAI-compatible API for embeddings.",
+        cfg="memory.openai.base_url", pattern=r"^https?://\S+$",
+    )  # fmt: skip
+    memory_openai_api_key: SecretStr | None = setting(None, "MEMORY_OPENAI_API_KEY", "Its key; unset: none is sent.")
+    memory_openai_model: str = setting(
+        "text-embedding-3-small", "MEMORY_OPENAI_MODEL", "Its embedding model.", cfg="memory.openai.model",
+        min_length=1, max_length=200,
+    )  # fmt: skip
+    memory_search_top_k_default: int = setting(
+        10, "MEMORY_SEARCH_TOP_K_DEFAULT", "Matches of a search that does not say how many.",
+        cfg="memory.search_top_k_default", ge=1, le=1000,
+    )  # fmt: skip
+    memory_search_top_k_max: int = setting(
+        100, "MEMORY_SEARCH_TOP_K_MAX", "Most matches that a search may ask for.", cfg="memory.search_top_k_max",
+        ge=1, le=1000,
+    )  # fmt: skip
+    memory_search_strict: Switch = setting(
+        False, "MEMORY_SEARCH_STRICT", "`1`: a search fails while any memory of its scope has no vector, as it did in"
+        " the first server; a request's `strict` goes before.", cfg="memory.search_strict",
+    )  # fmt: skip
+    memory_embed_queue_type: str = setting(
+        "system.memory.embed.sync", "MEMORY_EMBED_QUEUE_TYPE", "Job type of the embedding jobs.",
+        cfg="memory.embed_queue_type", pattern=r"^[A-Za-z0-9._-]{3,80}$",
     )  # fmt: skip
 
     workspace_root: Directory = setting(

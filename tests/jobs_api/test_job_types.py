@@ -27,7 +27,7 @@ def test_seed_makes_the_fifteen_types_of_the_contract_and_our_own(db: None) -> N
     assert {name for name, row in rows.items() if not row.enabled} == {
         "tool.exec", "tools.web_search", "codex.chat.generate", "ai.chat.generate",
     }  # fmt: skip
-    assert rows.keys() - {name for name, *_ in job_types.SEED[:15]} == {"system.jobs.bulk"}
+    assert rows.keys() - {name for name, *_ in job_types.SEED[:15]} == {"system.jobs.bulk", "system.memory.upkeep"}
     embed = rows["system.memory.embed.sync"]
     assert (embed.handler, embed.default_timeout_sec, embed.default_max_attempts) == (
         "builtin:memory.embed.sync",

@@ -193,7 +193,7 @@ def test_a_postgres_that_may_lose_commits_is_a_failure() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("version", "level"), [(None, "warn"), ("0.4.4", "warn"), ("0.8.5", "ok")])
+@pytest.mark.parametrize(("version", "level"), [(None, "fail"), ("0.7.4", "fail"), ("0.8.5", "ok")])
 def test_pgvector_is_judged(monkeypatch: pytest.MonkeyPatch, version: str | None, level: str) -> None:
     monkeypatch.setattr(servers, "_one", lambda _sql: (version,))
 

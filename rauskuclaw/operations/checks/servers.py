@@ -16,7 +16,7 @@ from rauskuclaw.redis import client
 
 MIN_POSTGRES = 14
 """The oldest that Django 5.2 supports."""
-MIN_PGVECTOR = (0, 5)
+MIN_PGVECTOR = (0, 8)
 """The first with HNSW indexes."""
 MIN_REDIS = (6, 2)
 CLOCK_WARN_SEC, CLOCK_FAIL_SEC = 2.0, 30.0
@@ -57,17 +57,17 @@ def postgres() -> Findings:
 
 
 def pgvector() -> Findings:
-    """The extension that memory search stands on."""
+    """The extension that memory stands on."""
     row = _one("SELECT (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')")
     if row[0] is None:
-        yield warn(
+        yield fail(
             "pgvector",
-            "This Postgres has no pgvector: jobs run, memory search will not",
+            "This Postgres has no pgvector: the tables of memory cannot be made",
             "Install the package, e.g. postgresql-18-pgvector, or use the pgvector/pgvector image.",
         )
     elif tuple(map(int, row[0].split(".")[:2])) < MIN_PGVECTOR:
         wanted = ".".join(map(str, MIN_PGVECTOR))
-        yield warn("pgvector", f"pgvector {row[0]} is too old", f"Upgrade it to {wanted} or newer.")
+        yield fail("pgvector", f"pgvector {row[0]} is too old", f"Upgrade it to {wanted} or newer.")
     else:
         yield ok("pgvector", f"pgvector {row[0]}")
 

@@ -1,0 +1,189 @@
+"""Memories over HTTP (contract 2.8): each method parses, calls one verb and answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers as fields
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.principals import principal_of
+from jobs.api import serializers as job_shapes
+from jobs.api.views import ERRORS as JOB_ERRORS
+from jobs.queries import Position
+from memory import queries, requests, store
+from memory.api import serializers as shapes
+from memory.queries import MemoryFilter
+from memory.representation import memory_json, scope_json
+from memory.store import Author
+from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
+
+NEW_MEMORY = {
+    "scope": "project.web.chat",
+    "key": "deploy.window",
+    "value": {"text": "Production is deployed on Tuesdays before noon."},
+    "tags": ["decision"],
+}
+RESET = {"confirm": True, "scope": "project.web.chat"}
+ERRORS = {**JOB_ERRORS, 503: job_shapes.ErrorAnswer}
+MEMORY_ANSWER = job_shapes.answer("MemoryAnswer", memory=shapes.Memory())
+
+
+def parameter(name: str, description: str, type_: OpenApiTypes = OpenApiTypes.STR) -> OpenApiParameter:
+    """A query parameter, for the document."""
+    return OpenApiParameter(name, type_, description=description)
+
+
+INCLUDE_EXPIRED = parameter("include_expired", "1: those too that have expired and are not deleted yet.")
+LIST = [
+    parameter("scope", "Exact."),
+    parameter("key", "Exact."),
+    parameter("tag", "Memories that carry this tag."),
+    INCLUDE_EXPIRED,
+    parameter("limit", "1 to 500, default 100.", OpenApiTypes.INT),
+    parameter("cursor", "`next_cursor` of the page before."),
+]
+SCOPES = [
+    parameter("q", "Scopes whose name holds this text; case does not matter."),
+    INCLUDE_EXPIRED,
+    parameter("limit", "1 to 1000, default 200.", OpenApiTypes.INT),
+]
+
+
+class MemoriesView(APIView):
+    """Memories, last updated first; and writing one."""
+
+    examples: ClassVar[dict[str, Any]] = {"POST": NEW_MEMORY}
+
+    @extend_schema(
+        operation_id="memory_list",
+        tags=["memory"],
+        parameters=LIST,
+        responses={
+            200: job_shapes.answer(
+                "MemoryList",
+                memories=shapes.Memory(many=True),
+                count=fields.IntegerField(help_text="Memories on this page."),
+                next_cursor=fields.CharField(allow_null=True, help_text="null after the last page."),
+            ),
+            **ERRORS,
+        },
+    )
+    def get(self, request: Request) -> Response:
+        """List memories, last updated first, a page at a time."""
+        cursor = text_param(request, "cursor")
+        scope, key, tag = (text_param(request, name) for name in ("scope", "key", "tag"))
+        wanted = MemoryFilter(scope, key, tag, include_expired=_expired_too(request))
+        page = queries.memory_page(
+            wanted,
+            limit=int_param(request, "limit", 100, 500),
+            after=None if cursor is None else Position(*decode_cursor(cursor, datetime, UUID)),
+        )
+        shown = [memory_json(memory) for memory in page.memories]
+        following = page.next and encode_cursor(page.next.created_at, page.next.id)
+        return Response({"ok": True, "memories": shown, "count": len(shown), "next_cursor": following})
+
+    @extend_schema(
+        operation_id="memory_write",
+        tags=["memory"],
+        request=shapes.NewMemory,
+        responses={201: MEMORY_ANSWER, **ERRORS},
+        examples=[OpenApiExample("A decision", NEW_MEMORY, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Write a memory, in place of what its scope and key held. It is embedded by a job."""
+        new = requests.parse_new(request.data)
+        author = Author(principal_of(request).actor, trusted=new.trusted)
+        memory = store.write(
+            scope=new.scope, key=new.key, value=new.value, author=author, tags=new.tags, ttl_sec=new.ttl_sec
+        )
+        return Response({"ok": True, "memory": memory_json(memory)}, status=201)
+
+
+class ScopesView(APIView):
+    """Scopes."""
+
+    @extend_schema(
+        operation_id="memory_scopes",
+        tags=["memory"],
+        parameters=SCOPES,
+        responses={
+            200: job_shapes.answer(
+                "MemoryScopes",
+                include_expired=fields.BooleanField(),
+                query=fields.CharField(),
+                count=fields.IntegerField(),
+                scopes=shapes.Scope(many=True),
+            ),
+            **ERRORS,
+        },
+    )
+    def get(self, request: Request) -> Response:
+        """The scopes that hold memories, in numbers, last updated first."""
+        text, expired = text_param(request, "q") or "", _expired_too(request)
+        limit = int_param(request, "limit", 200, 1000)
+        found = [scope_json(it) for it in queries.scopes(text=text, include_expired=expired, limit=limit)]
+        return Response({"ok": True, "include_expired": expired, "query": text, "count": len(found), "scopes": found})
+
+
+class MemoryView(APIView):
+    """One memory."""
+
+    @extend_schema(operation_id="memory_get", tags=["memory"], responses={200: MEMORY_ANSWER, **ERRORS})
+    def get(self, request: Request, memory_id: str) -> Response:
+        """Get a memory. One that has expired is a 404."""
+        return Response({"ok": True, "memory": memory_json(queries.live_memory(memory_id))})
+
+    @extend_schema(
+        operation_id="memory_delete",
+        tags=["memory"],
+        responses={
+            200: job_shapes.answer("MemoryDeleted", id=fields.UUIDField(), deleted=fields.BooleanField()),
+            **ERRORS,
+        },
+    )
+    def delete(self, request: Request, memory_id: str) -> Response:
+        """Forget a memory."""
+        deleted = store.delete(memory_id, by=principal_of(request).actor)
+        return Response({"ok": True, "id": str(deleted), "deleted": True})
+
+
+class ResetView(APIView):
+    """Forgetting a scope, or everything."""
+
+    examples: ClassVar[dict[str, Any]] = {"POST": RESET}
+
+    @extend_schema(
+        operation_id="memory_reset",
+        tags=["memory"],
+        request=shapes.Reset,
+        responses={
+            200: job_shapes.answer(
+                "MemoryReset",
+                scope=fields.CharField(allow_null=True),
+                deleted_memories=fields.IntegerField(),
+                deleted_vectors=fields.IntegerField(),
+                matched_memories=fields.IntegerField(),
+                remaining_memories=fields.IntegerField(help_text="Of all scopes."),
+                remaining_vectors=fields.IntegerField(help_text="Of all scopes."),
+            ),
+            **ERRORS,
+        },
+        examples=[OpenApiExample("Forget a scope", RESET, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Forget a scope, or without one everything. There is no way back."""
+        wanted = requests.parse_reset(request.data)
+        done = store.reset(wanted.scope, by=principal_of(request).actor)
+        return Response({"ok": True, "scope": wanted.scope, **asdict(done)})
+
+
+def _expired_too(request: Request) -> bool:
+    return request.query_params.get("include_expired") in {"1", "true"}
