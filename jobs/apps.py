@@ -5,3 +5,9 @@ class JobsConfig(AppConfig):
     """Jobs: the heart."""
 
     name = "jobs"
+
+    def ready(self) -> None:
+        """What of theirs grows old."""
+        from jobs.retention import own
+
+        own.register()

@@ -226,6 +226,7 @@ def reopen(job_id: uuid.UUID, *, by: str) -> Job:
     depends on a job that has not succeeded and will not by itself.
     """
     with transaction.atomic():
+        rows("log_is_wanted", {})
         group = (
             JobGroup.objects.select_for_update(of=("self",)).filter(children=job_id).select_related("parent").first()
         )

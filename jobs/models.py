@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
+from jobs.retention import models as _retention  # noqa: F401 - Django finds them through this module
 from rauskuclaw.wire import POOLS
 
 
@@ -511,6 +512,7 @@ class CallbackDelivery(models.Model):
         indexes = [
             models.Index(fields=["next_try_at"], condition=Q(state="pending"), name="callback_due"),
             models.Index(fields=["id"], condition=Q(state="dead"), name="callback_dead"),
+            models.Index(fields=["created_at"], condition=~Q(state="pending"), name="callback_settled"),
         ]
 
     def __str__(self) -> str:

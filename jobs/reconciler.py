@@ -7,14 +7,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from django.db.models import Value
 from django.db.models.functions import Now
 
 from jobs import dispatch, lifecycle, nodes
-from jobs.models import BEAT_NODE, IdempotencyKey, Job, Node, Status
+from jobs.models import BEAT_NODE, Job, Node, Status
 from jobs.signals import happened
 from jobs.sql import rows
 from rauskuclaw import __version__, redis
@@ -131,10 +129,3 @@ def _move_to_front(celery_queue: str, messages: Iterable[tuple[str, bytes]]) -> 
             pipe.lrem(key, 1, message.decode())
             pipe.lpush(redis_keys(celery_queue)[0], message)
         pipe.execute()
-
-
-def prune() -> dict[str, int]:
-    """Delete expired idempotency keys and nodes that have been silent for a day, both by Postgres' clock."""
-    keys, _ = IdempotencyKey.objects.filter(expires_at__lt=Now()).delete()
-    silent, _ = Node.objects.filter(seen_at__lt=Now() - Value(timedelta(days=1))).delete()
-    return {"idempotency_keys": keys, "nodes": silent}

@@ -14,14 +14,13 @@ from celery import signals
 from celery.concurrency import get_implementation
 from celery.concurrency.thread import TaskPool
 from celery.worker.request import Request
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 
 from jobs import agent, callbacks, dispatch, execution, processes, reconciler
 from jobs.attempts import DATABASE_AWAY
 from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
-from jobs.retention import partitions
+from jobs.retention import partitions, run
 from jobs.transitions import Claimable
 from rauskuclaw import tracing
 from rauskuclaw.celery import app
@@ -125,11 +124,11 @@ def deliver_callbacks() -> None:
 
 @app.task(name="jobs.prune", ignore_result=True)
 def prune() -> None:
-    """Make the log's next partitions; delete what has expired. Twice at once is harmless."""
+    """Make the log's next partitions, and delete what is old, for a while. Twice at once is harmless."""
     with database_may_be_away():
         partitions.make_ahead()
-        reconciler.prune()
-        SessionStore.clear_expired()
+        if load().retention_enabled:
+            run.run(run_sec=run.RUN_SEC)
 
 
 @signals.worker_init.connect

@@ -7,8 +7,9 @@ class MetricsConfig(AppConfig):
     name = "metrics"
 
     def ready(self) -> None:
-        """Hear of what no row tells."""
+        """Hear of what no row tells; say what of theirs grows old."""
         from jobs import signals
-        from metrics import counting
+        from metrics import counting, retention
 
         signals.happened.connect(counting.on_happened, dispatch_uid="metrics")
+        retention.register()

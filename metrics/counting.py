@@ -17,7 +17,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import DateTimeField
 from django.db.models.functions import Now, Trunc
 
-from metrics.models import Count, Level, Progress
+from metrics.models import Progress
 from metrics.sql import rows
 from rauskuclaw.config import load
 
@@ -61,8 +61,6 @@ def count_up() -> int:
             return 0
         rows("count_to", {"since": since, "until": until, "bounds_ms": BOUNDS_MS})
         rows("database_size", {"minute": until - timedelta(minutes=1), "name": DATABASE_MIB})
-        for kept in (Count, Level):
-            kept._default_manager.filter(minute__lt=now - retention()).delete()
     return int((until - since) / timedelta(minutes=1))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Count as Counted
+from django.db.models import Sum
 from django.utils import timezone
 
 from jobs.models import Job, Status
+from jobs.retention.models import PrunedJobs
 from metrics import counting
 from metrics.alerts import checks
 from metrics.alerts.rules import rule
@@ -37,10 +40,13 @@ def metrics(window_sec: int, queues: Sequence[str] | None) -> dict[str, Any]:
 
 
 def job_status(queues: Sequence[str] | None) -> dict[str, int]:
-    """How many jobs there are, by status."""
-    jobs = Job.objects.all() if queues is None else Job.objects.filter(queue__in=list(queues))
-    found = dict(jobs.order_by().values_list("status").annotate(Counted("id")))
-    return {status.value: found.get(status.value, 0) for status in Status}
+    """How many jobs there are and were, by status: those that retention has deleted count as they ended."""
+    there = Job.objects.order_by().values_list("status").annotate(Counted("id"))
+    deleted = PrunedJobs.objects.order_by().values_list("status").annotate(Sum("count"))
+    if queues is not None:
+        there, deleted = there.filter(queue__in=list(queues)), deleted.filter(queue__in=list(queues))
+    found = Counter(dict(there)) + Counter(dict(deleted))
+    return {status.value: found[status.value] for status in Status}
 
 
 def alerts(window_sec: int, queues: Sequence[str] | None, sums: Mapping[str, int]) -> list[Alert]:

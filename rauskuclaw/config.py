@@ -52,6 +52,7 @@ SECTIONS = {
     "Callbacks": "callbacks_enabled",
     "Mail": "smtp_host",
     "Metrics and alerts": "metrics_enabled",
+    "Retention": "retention_enabled",
     "Memory": "memory_vector_enabled",
     "Workspace": "workspace_root",
     "Handlers": "deploy_target_allowlist",
@@ -294,6 +295,35 @@ class Config(BaseSettings):
     alert_failure_rate_min_completed: Annotated[int, at_least(1)] = setting(
         20, "ALERT_FAILURE_RATE_MIN_COMPLETED", "HIGH_FAILURE_RATE: only with so many jobs ended; less than 1 is 1.",
         cfg="metrics.alerts.failure_rate_min_completed",
+    )  # fmt: skip
+
+    retention_enabled: Switch = setting(
+        True, "RETENTION_ENABLED", "`0`: nothing is deleted by itself, and what is to be kept for so long stays.",
+        cfg="retention.enabled",
+    )  # fmt: skip
+    retention_job_days: int = setting(
+        90, "RETENTION_JOB_DAYS", "Days that a job is kept after its end, where no policy says otherwise; 0: for ever.",
+        cfg="retention.job_days", ge=0, le=36_500,
+    )  # fmt: skip
+    retention_job_count: int = setting(
+        0, "RETENTION_JOB_COUNT", "Of each type the newest so many jobs are kept, older ones go sooner; 0: no limit.",
+        cfg="retention.job_count", ge=0, le=100_000_000,
+    )  # fmt: skip
+    retention_log_days: int = setting(
+        30, "RETENTION_LOG_DAYS", "Days that the log of a job is kept after its end; 0: as long as the job.",
+        cfg="retention.log_days", ge=0, le=36_500,
+    )  # fmt: skip
+    retention_callback_days: int = setting(
+        30, "RETENTION_CALLBACK_DAYS", "Days that a callback is kept once it is delivered, skipped or dead; 0: as long"
+        " as its job.", cfg="retention.callback_days", ge=0, le=36_500,
+    )  # fmt: skip
+    retention_alert_days: int = setting(
+        90, "RETENTION_ALERT_DAYS", "Days that a resolved alert is kept, and what was sent for it; 0: for ever.",
+        cfg="retention.alert_days", ge=0, le=36_500,
+    )  # fmt: skip
+    retention_audit_days: int = setting(
+        0, "RETENTION_AUDIT_DAYS", "Days that an entry of the audit log is kept; 0: for ever.",
+        cfg="retention.audit_days", ge=0, le=36_500,
     )  # fmt: skip
 
     memory_vector_enabled: Switch = setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.signals import happened
 from jobs.tasks import database_may_be_away
 from rauskuclaw.celery import app
-from schedules import dispatch, history
+from schedules import dispatch
 
 
 @app.task(name="schedules.tick", ignore_result=True)
@@ -17,10 +17,3 @@ def tick() -> None:
         except Exception:
             happened.send(sender=None, name="schedule.tick_failed", labels={}, count=1)
             raise
-
-
-@app.task(name="schedules.prune", ignore_result=True)
-def prune() -> None:
-    """Delete runs that are older than SCHEDULER_HISTORY_DAYS."""
-    with database_may_be_away():
-        history.prune()

@@ -8,15 +8,11 @@ from typing import Any
 from django.db import connection, transaction
 
 from jobs import callbacks
-from jobs.models import CallbackDelivery
 from metrics.alerts.checks import CHECKS, Finding
 from metrics.alerts.rules import Rule, rules
 from metrics.models import Alert
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 from rauskuclaw.config import load
-
-KEPT = timedelta(days=90)
-"""How long a resolved alert stays, and what was sent for it."""
 
 _LOCK = 0x616C657274
 """Advisory lock of the evaluation ("alert" in ASCII)."""
@@ -40,8 +36,6 @@ def evaluate() -> bool:
             return False
         for rule in rules():
             _apply(rule, CHECKS[rule.code](rule) if rule.enabled else [], now)
-        Alert.objects.filter(resolved_at__lt=now - KEPT).delete()
-        CallbackDelivery.objects.filter(job=None, created_at__lt=now - KEPT).delete()
     return True
 
 

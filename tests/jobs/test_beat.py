@@ -89,8 +89,8 @@ def test_no_other_beats_clock_stops_the_heartbeat(clock: Clock) -> None:
 
 def test_what_an_operator_plans_in_the_admin_is_rung_beside_the_heartbeat(clock: Clock) -> None:
     every = IntervalSchedule.objects.create(every=10, period="seconds")
-    planned = PeriodicTask.objects.create(name="forget early", task="schedules.prune", interval=every)
-    off = PeriodicTask.objects.create(name="not now", task="jobs.prune", interval=every, enabled=False)
+    planned = PeriodicTask.objects.create(name="forget early", task="jobs.prune", interval=every)
+    off = PeriodicTask.objects.create(name="not now", task="schedules.tick", interval=every, enabled=False)
     long_ago = timezone.now() - timedelta(days=1)
     PeriodicTask.objects.filter(pk__in=[planned.pk, off.pk]).update(last_run_at=long_ago)
     scheduler = Scheduler(app=app)
@@ -98,7 +98,7 @@ def test_what_an_operator_plans_in_the_admin_is_rung_beside_the_heartbeat(clock:
 
     scheduler.tick()
 
-    assert sorted(rung()) == sorted([*rung_by_heart, "schedules.prune"])
+    assert sorted(rung()) == sorted([*rung_by_heart, "jobs.prune"])
 
 
 def test_rings_that_nobody_takes_do_not_pile_up(clock: Clock) -> None:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from jobs import lifecycle, queries
 from jobs.models import Job, JobLog
 from jobs.retention import partitions
 from tests.bench.plans import captured
+from tests.retention.conftest import DAY, drop_all, midnight, named, shift, sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Make = Callable[..., Job]
-DAY = timedelta(days=1)
-
-
-def sql(statement: str, *params: Any) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params)
-        return cursor.fetchall() if cursor.description else None
-
-
-def midnight(days: int = 0) -> datetime:
-    return timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + days * DAY
 
 
 def home_of(job: Job) -> set[str]:
@@ -38,29 +26,8 @@ def home_of(job: Job) -> set[str]:
     }
 
 
-def named(day: datetime) -> str:
-    return f"jobs_joblog_{day:%Y%m%d}"
-
-
-def drop_all() -> None:
-    for partition in partitions.partitions():
-        sql(f"DROP TABLE {partition.name}")
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    sql("TRUNCATE jobs_job, jobs_joblog CASCADE")
-    drop_all()
-    partitions.make_ahead()
-
-
 def age(job: Job, days: float) -> None:
-    """As if the job had been made so long ago, and its lines written where they would have gone then."""
-    moment = job.created_at - days * DAY
-    Job.objects.filter(pk=job.pk).update(created_at=moment)
-    JobLog.objects.filter(job=job).update(job_created_at=moment)
-    job.refresh_from_db()
+    shift(job, days * DAY)
 
 
 def test_the_lines_of_a_job_lie_together_in_the_partition_of_its_day(make_job: Make) -> None:

@@ -1,0 +1,160 @@
+"""Old jobs, with all that belongs to them, and the log's old partitions."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import LockNotAvailable, QueryCanceled
+
+from jobs.models import COUNTED_LINES
+from jobs.retention import partitions, registry
+from jobs.retention.partitions import Partition
+from jobs.retention.policies import ALL_TYPES, NEVER, Cutoffs, Policies
+from jobs.retention.registry import COUNTED_MOST, Old
+from jobs.sql import rows
+
+LOOKED_AT = 500
+"""Jobs that one transaction looks at, and deletes at most."""
+ASKED_SEC = 20
+"""How long the question may take whether a partition may go."""
+FIRST = uuid.UUID(int=0)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a run goes by from its beginning to its end. now: Postgres' clock."""
+
+    now: datetime
+    floor: datetime
+    policies: Policies
+
+    @classmethod
+    def take(cls) -> Moment:
+        """Now."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT now()")
+            now: datetime = cursor.fetchone()[0]
+        return cls(now, registry.floor(now), Policies())
+
+    def cutoffs(self, type_: str) -> Cutoffs:
+        """What of a type may go."""
+        return Cutoffs.of(self.policies.of(type_), self.now)
+
+
+def types() -> list[str]:
+    """The types that there are jobs of."""
+    return [row["type"] for row in rows("retention_types", {})]
+
+
+# The log
+
+
+def old_partitions(moment: Moment) -> list[Partition]:
+    """The partitions that no job needs any more. What changes meanwhile is asked again when they are dropped."""
+    return [partition for partition in _aged(moment) if not _is_kept(partition, moment)]
+
+
+def _aged(moment: Moment) -> list[Partition]:
+    """Those whose last job may have ended before a policy's cutoff."""
+    newest = max(
+        max(cutoffs.log_ended_before, cutoffs.log_failed_before)
+        for type_ in (ALL_TYPES, *moment.policies.types)
+        for cutoffs in (moment.cutoffs(type_),)
+    )
+    return [it for it in partitions.partitions() if it.upper <= min(newest, moment.floor)]
+
+
+def _is_kept(partition: Partition, moment: Moment) -> bool:
+    said = [
+        {
+            "type": type_ or None,
+            "ended_before": cutoffs.log_ended_before.isoformat(),
+            "failed_before": cutoffs.log_failed_before.isoformat(),
+        }
+        for type_ in (ALL_TYPES, *moment.policies.types)
+        for cutoffs in (moment.cutoffs(type_),)
+    ]
+    params = {"lower": partition.lower or NEVER, "upper": partition.upper, "policies": json.dumps(said)}
+    return bool(rows("retention_day_is_kept", params)[0]["is_kept"])
+
+
+def drop(partition: Partition, moment: Moment) -> bool:
+    """Drop a partition, unless one of its jobs is kept, somebody reopens a job, or the log is locked for long.
+
+    No job of its day can be made any more, and none be reopened while this asks: so the answer holds. Only the drop
+    itself locks the log, and that waits for no lock longer than others may wait for it.
+    """
+    try:
+        with partitions.changing() as is_mine, connection.cursor() as cursor:
+            if not is_mine or not rows("log_is_dropped", {})[0]["is_mine"]:
+                return False
+            cursor.execute(f"SET LOCAL statement_timeout = '{ASKED_SEC}s'")
+            if _is_kept(partition, moment):
+                return False
+            cursor.execute("LOCK TABLE jobs_joblog IN ACCESS EXCLUSIVE MODE")
+            # A callback of long ago may have been sent again just now, and metrics have yet to count it.
+            cursor.execute(
+                f"SELECT EXISTS (SELECT FROM {partition.name} WHERE ts >= %s AND message = ANY (%s))",  # noqa: S608
+                [moment.floor, list(COUNTED_LINES)],
+            )
+            if cursor.fetchone()[0]:
+                return False
+            cursor.execute(f"DROP TABLE {partition.name}")
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable | QueryCanceled):
+            return False
+        raise
+    return True
+
+
+# Jobs
+
+
+def prune_type(type_: str, moment: Moment, kept: set[uuid.UUID]) -> Iterator[Counter[str]]:
+    """Delete the jobs of a type that its policy lets go and nobody needs; what each transaction deleted, by kind."""
+    params = _params(type_, moment)
+    while params["created_before"] > NEVER:
+        with transaction.atomic():
+            seen = rows("retention_take", params | {"limit": LOOKED_AT})[0]
+            ids = [job_id for job_id in seen["ids"] if job_id not in kept]
+            held = rows("retention_held", {"ids": ids, "floor": moment.floor}) if ids else []
+            doomed = sorted(set(ids) - {row["id"] for row in held})
+            done = rows("retention_delete", {"ids": doomed})[0] if doomed else {}
+        yield Counter(done)
+        if seen["looked_at"] < LOOKED_AT:
+            return
+        params |= {"after_created_at": seen["created_at"], "after_id": seen["id"]}
+
+
+def old_jobs(type_: str, moment: Moment) -> Old:
+    """The jobs of a type that its policy lets go; some of them may still be needed."""
+    params = _params(type_, moment)
+    if params["created_before"] <= NEVER:
+        return Old()
+    found = rows("retention_expired_count", params | {"limit": COUNTED_MOST})[0]
+    size = sum(registry.row_bytes(table) for table in ("jobs_job", "jobs_attempt"))
+    return Old(found["count"], found["oldest"], found["count"] * size)
+
+
+def _params(type_: str, moment: Moment) -> dict[str, Any]:
+    policy, cutoffs = moment.policies.of(type_), moment.cutoffs(type_)
+    newest = rows("retention_newest", {"type": type_, "count": policy.job_count}) if policy.job_count else []
+    count_created_at, count_id = (newest[0]["created_at"], newest[0]["id"]) if newest else (NEVER, FIRST)
+    by_days = max(cutoffs.ended_before, cutoffs.failed_before)
+    by_count = count_created_at + timedelta(microseconds=1) if newest else NEVER
+    # A day's lines go with its partition; what lies in the default one, or in none, goes with the job.
+    days = partitions.partitions()
+    return {
+        "type": type_, "floor": moment.floor, "ended_before": cutoffs.ended_before,
+        "failed_before": cutoffs.failed_before, "count_created_at": count_created_at, "count_id": count_id,
+        "created_before": max(by_days, by_count),
+        "lowers": [it.lower or NEVER for it in days], "uppers": [it.upper for it in days],
+        "after_created_at": NEVER, "after_id": FIRST,
+    }  # fmt: skip
