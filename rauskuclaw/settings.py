@@ -171,7 +171,11 @@ REST_FRAMEWORK = {
 }
 
 SPECTACULAR_SETTINGS = {
-    "ENUM_NAME_OVERRIDES": {"JobState": "jobs.models.Status"},
+    "ENUM_NAME_OVERRIDES": {
+        "JobState": "jobs.models.Status",
+        "WorkspaceEntryKind": "workspaces.api.serializers.ENTRY_KINDS",
+        "WorkspaceNewKind": "workspaces.api.serializers.NEW_KINDS",
+    },
     "TITLE": "RauskuClaw API",
     "DESCRIPTION": "Durable, typed AI and automation jobs.",
     "VERSION": "1",

@@ -37,6 +37,18 @@ class WrongKind(_BadField):
     """A directory where a file must be, or the other way round."""
 
 
+class BadPattern(_BadField):
+    """The regular expression cannot be understood."""
+
+    job_code = errors.INPUT_INVALID
+
+
+class BadPosition(_BadField):
+    """A place in a text that is none."""
+
+    job_code = errors.INPUT_INVALID
+
+
 class ParentMissing(_BadField):
     """The directory for a new file does not exist."""
 

@@ -128,10 +128,6 @@ def test_each_input_has_an_example_and_describes_its_fields(handler_id: str) -> 
 @pytest.mark.parametrize(
     ("handler_id", "given"),
     [
-        ("builtin:data.file_read", {"path": "x"}),
-        ("builtin:data.write_file", {"path": "x", "content": "x"}),
-        ("builtin:tools.file_search", {"query": "x"}),
-        ("builtin:tools.find_in_files", {"query": "x"}),
         ("builtin:workflow.run", {"workflow": "x"}),
         ("builtin:memory.embed.sync", {"memory_id": "x"}),
     ],

@@ -8,6 +8,9 @@ from rest_framework import serializers
 
 Shape = serializers.Serializer[Any]
 
+NEW_KINDS = ("file", "dir")
+ENTRY_KINDS = (*NEW_KINDS, "link", "other")
+
 
 class WorkspaceFile(Shape):
     """A file."""
@@ -38,7 +41,7 @@ class CreatedEntry(Shape):
     """A file or a directory just made; of a directory, path, kind and overwritten."""
 
     path = serializers.CharField()
-    kind = serializers.ChoiceField(choices=["file", "dir"])
+    kind = serializers.ChoiceField(choices=NEW_KINDS)
     size = serializers.IntegerField(required=False)
     modified_at = serializers.DateTimeField(required=False)
     etag = serializers.CharField(required=False)
@@ -54,7 +57,7 @@ class WorkspaceEntry(Shape):
     size = serializers.IntegerField(allow_null=True, help_text="null for what is no file.")
     modified_at = serializers.DateTimeField()
     kind = serializers.ChoiceField(
-        choices=["file", "dir", "link", "other"],
+        choices=ENTRY_KINDS,
         help_text="Links are not followed; `other` (a device, a FIFO, a socket, a hard link) cannot be opened.",
     )
     etag = serializers.CharField()
@@ -94,7 +97,7 @@ class CreateRequest(Shape):
     """A file or directory to make."""
 
     path = serializers.CharField()
-    kind = serializers.ChoiceField(choices=["file", "dir"], default="file")
+    kind = serializers.ChoiceField(choices=NEW_KINDS, default="file")
     content = serializers.CharField(default="")
     overwrite = serializers.BooleanField(default=False)
 
@@ -105,3 +108,14 @@ class MoveRequest(Shape):
     from_path = serializers.CharField()
     to_path = serializers.CharField()
     overwrite = serializers.BooleanField(default=False)
+
+
+class Match(Shape):
+    """A file or directory by its name, or a line of a file."""
+
+    path = serializers.CharField()
+    is_dir = serializers.BooleanField(required=False, help_text="Of names.")
+    size = serializers.IntegerField(required=False, allow_null=True, help_text="Of names; null for what is no file.")
+    line = serializers.IntegerField(required=False, help_text="Of text, from 1.")
+    column = serializers.IntegerField(required=False, help_text="Of text, from 1.")
+    text = serializers.CharField(required=False, help_text="Of text: the line, up to 500 characters.")

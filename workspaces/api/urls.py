@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from workspaces.api import views
+from workspaces.api import search, views
 
 urlpatterns = [
     path("workspace/files", views.FilesView.as_view(), name="workspace-files"),
@@ -12,5 +12,6 @@ urlpatterns = [
     path("workspace/download", views.DownloadView.as_view(), name="workspace-download"),
     path("workspace/upload", views.UploadView.as_view(), name="workspace-upload"),
     path("workspace/create", views.CreateView.as_view(), name="workspace-create"),
+    path("workspace/search", search.SearchView.as_view(), name="workspace-search"),
     path("workspace/move", views.MoveView.as_view(), name="workspace-move"),
 ]
