@@ -120,7 +120,7 @@ class Contender:
     @contextlib.contextmanager
     def running(self, lab: Lab, marks: Marks) -> Iterator[Running]:
         """Its workers and its submitter, for the length of the block."""
-        env = environment(lab, marks)
+        env = environment(lab, marks) | self.environment
         with contextlib.ExitStack() as stack:
             for number in range(self.workers):
                 stack.enter_context(lab.process(f"{self.name}-worker-{number}", self.worker, env))
@@ -175,6 +175,22 @@ class CeleryOverHttp(Contender):
             yield peer
 
 
+class OnDisk(Contender):
+    """With a Redis that has what it was told on the disk before it answers, as Postgres has."""
+
+    @contextlib.contextmanager
+    def running(self, lab: Lab, marks: Marks) -> Iterator[Running]:
+        """Its workers and its submitter; the others' Redis is as before."""
+        with lab.redis() as client:
+            usual = client.config_get("appendfsync")["appendfsync"]
+            client.config_set("appendfsync", "always")
+            try:
+                with super().running(lab, marks) as running:
+                    yield running
+            finally:
+                client.config_set("appendfsync", usual)
+
+
 def environment(lab: Lab, marks: Marks) -> dict[str, str]:
     """What a peer's processes see."""
     return os.environ | {
@@ -220,6 +236,7 @@ CELERY_WORKER = own_python(
     "-m", "celery", "-A", f"{PEERS}.celery_app", "worker", "--pool", "prefork", "--concurrency", str(PROCESSES),
     "--loglevel", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "bare@%h",
 )  # fmt: skip
+DRAMATIQ_WORKER = peers_python("-m", "dramatiq", f"{PEERS}.dramatiq_app", "-p", str(PROCESSES), "-t", "8")
 
 CONTENDERS: dict[str, Contender] = {
     contender.name: contender
@@ -261,8 +278,13 @@ CONTENDERS: dict[str, Contender] = {
         Contender(
             "dramatiq", "Dramatiq", f"Redis broker, {PROCESSES} processes with 8 threads each, default middleware;"
             " `.send()` a message",
-            worker=peers_python("-m", "dramatiq", f"{PEERS}.dramatiq_app", "-p", str(PROCESSES), "-t", "8"),
-            submitter=peers_python("-m", f"{PEERS}.dramatiq_app"),
+            worker=DRAMATIQ_WORKER, submitter=peers_python("-m", f"{PEERS}.dramatiq_app"),
+        ),
+        OnDisk(
+            "dramatiq_kept", "Dramatiq that loses nothing", "as Dramatiq, with its Results middleware, on a Redis with"
+            " appendfsync always: accepted is on disk and the result can be asked for, as with RauskuClaw",
+            worker=DRAMATIQ_WORKER, submitter=peers_python("-m", f"{PEERS}.dramatiq_app"),
+            environment={"KEEP_RESULTS": "1"},
         ),
     )
 }  # fmt: skip
