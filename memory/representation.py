@@ -7,6 +7,7 @@ from typing import Any
 
 from memory.models import Memory
 from memory.queries import ScopeFacts
+from memory.search import Found
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 
 
@@ -35,3 +36,20 @@ def memory_json(memory: Memory) -> dict[str, Any]:
 def scope_json(facts: ScopeFacts) -> dict[str, Any]:
     """A scope in numbers."""
     return asdict(facts) | {"latest_updated_at": iso_ms_or_none(facts.latest_updated_at)}
+
+
+def found_json(found: Found) -> dict[str, Any]:
+    """What a search found: the contract's answer (8.3), and what it did not look at."""
+    error = found.vector_error
+    return {
+        "matches": [
+            {"memory": memory_json(it.memory), "score": it.score, "distance": it.distance} for it in found.matches
+        ],
+        "count": len(found.matches),
+        "mode": found.mode,
+        "model": found.model,
+        "building": found.building,
+        "pending": found.pending,
+        "failed": found.failed,
+        "vector_error": None if error is None else {"code": error.code.name, "message": error.message},
+    }

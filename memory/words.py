@@ -11,7 +11,7 @@ MAX_EMBEDDED_CHARS = 16_000
 """More than any of the models reads."""
 MAX_WORDS_CHARS = 100_000
 """A text search vector may have 1 MB."""
-_SEPARATORS = re.compile(r"[._:/-]+")
+_SEPARATORS = re.compile(r"[._:/]+")
 
 
 def embedded_text(*, scope: str, key: str, tags: Sequence[str], value: Any) -> str:
@@ -35,7 +35,7 @@ def canonical(value: Any) -> str:
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield _SEPARATORS.sub(" ", str(name).replace("_", " "))
+            yield _SEPARATORS.sub(" ", str(name))
             yield from _texts(inner)
     elif isinstance(value, list):
         for inner in value:

@@ -46,6 +46,8 @@ def _iso_now() -> str:
     return iso_ms(timezone.now())
 
 
+TaskStatus = Literal["pending", "in_progress", "completed", "blocked"]
+Severity = Literal["low", "medium", "high"]
 Text = Annotated[str, StringConstraints(max_length=20_000)]
 At = Annotated[str, BeforeValidator(_now), Field(default_factory=_iso_now, max_length=40)]
 
@@ -57,7 +59,7 @@ class Task(BaseModel):
 
     id: Annotated[str, BeforeValidator(_id), Field(default_factory=lambda: str(uuid.uuid4()), max_length=200)]
     description: Text = ""
-    status: Literal["pending", "in_progress", "completed", "blocked"] = "pending"
+    status: TaskStatus = "pending"
     created_at: At
     updated_at: At
 
@@ -68,7 +70,7 @@ class Blocker(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     description: Text = ""
-    severity: Literal["low", "medium", "high"] = "medium"
+    severity: Severity = "medium"
     created_at: At
 
 

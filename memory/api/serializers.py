@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from rest_framework import serializers
 
+from memory import working
 from memory.models import MAX_TTL_SEC, EmbeddingStatus
-from memory.requests import MAX_TAGS
+from memory.requests import MAX_QUERY_CHARS, MAX_TAGS
 from memory.working import DEFAULT_TTL_SEC, MIN_TTL_SEC
 from memory.working import MAX_TTL_SEC as MAX_SESSION_TTL_SEC
 
+TASK_STATUSES: tuple[str, ...] = get_args(working.TaskStatus)
+SEVERITIES: tuple[str, ...] = get_args(working.Severity)
 SCOPE_HELP = "2 to 80 of a-z 0-9 . _ : -"
 KEY_HELP = "2 to 120 of a-z 0-9 . _ : -"
 
@@ -73,6 +76,43 @@ class Reset(serializers.Serializer[Any]):
     scope = serializers.CharField(required=False, help_text="Left out: everything, working memory too.")
 
 
+class Search(serializers.Serializer[Any]):
+    """A search."""
+
+    scope = serializers.CharField(help_text=SCOPE_HELP)
+    query = serializers.CharField(max_length=MAX_QUERY_CHARS)
+    top_k = serializers.IntegerField(
+        min_value=1, required=False, help_text="At most MEMORY_SEARCH_TOP_K_MAX; default MEMORY_SEARCH_TOP_K_DEFAULT."
+    )
+    mode = serializers.ChoiceField(
+        choices=["vector", "text", "hybrid"], default="vector",
+        help_text="vector: by meaning. text: by words, which needs no embedding. hybrid: both, fused by rank.",
+    )  # fmt: skip
+    tags = serializers.ListField(child=serializers.CharField(), required=False, help_text="All of them.")
+    since = serializers.DateTimeField(required=False, help_text="Updated at or after.")
+    until = serializers.DateTimeField(required=False, help_text="Updated before.")
+    value = serializers.JSONField(required=False, help_text='JSON that the value contains: `{"kind": "decision"}`.')
+    include_expired = serializers.BooleanField(default=False)
+    strict = serializers.BooleanField(
+        required=False, help_text="Fail while a memory of the scope has no vector; default MEMORY_SEARCH_STRICT."
+    )
+
+
+class MemoryMatch(serializers.Serializer[Any]):
+    """A memory that was found."""
+
+    memory = Memory()
+    score = serializers.FloatField(help_text="Higher is better; comparable within one mode only.")
+    distance = serializers.FloatField(allow_null=True, help_text="Cosine, 0 to 2; null where words found it.")
+
+
+class VectorError(serializers.Serializer[Any]):
+    """Why there are no vectors in it."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
 class Scope(serializers.Serializer[Any]):
     """A scope in numbers."""
 
@@ -89,7 +129,7 @@ class WorkingTask(serializers.Serializer[Any]):
 
     id = serializers.CharField(required=False)
     description = serializers.CharField()
-    status = serializers.ChoiceField(choices=["pending", "in_progress", "completed", "blocked"], default="pending")
+    status = serializers.ChoiceField(choices=TASK_STATUSES, default="pending")
     created_at = serializers.CharField(required=False)
     updated_at = serializers.CharField(required=False)
 
@@ -98,7 +138,7 @@ class WorkingBlocker(serializers.Serializer[Any]):
     """What keeps a session from going on."""
 
     description = serializers.CharField()
-    severity = serializers.ChoiceField(choices=["low", "medium", "high"], default="medium")
+    severity = serializers.ChoiceField(choices=SEVERITIES, default="medium")
     created_at = serializers.CharField(required=False)
 
 

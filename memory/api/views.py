@@ -14,14 +14,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.permissions import counts_as_read
 from access.principals import principal_of
 from jobs.api import serializers as job_shapes
 from jobs.api.views import ERRORS as JOB_ERRORS
 from jobs.queries import Position
-from memory import queries, requests, store
+from memory import queries, requests, search, store
 from memory.api import serializers as shapes
 from memory.queries import MemoryFilter
-from memory.representation import memory_json, scope_json
+from memory.representation import found_json, memory_json, scope_json
 from memory.store import Author
 from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
 
@@ -31,6 +32,7 @@ NEW_MEMORY = {
     "value": {"text": "Production is deployed on Tuesdays before noon."},
     "tags": ["decision"],
 }
+SEARCH = {"scope": "project.web.chat", "query": "When do we deploy?", "mode": "hybrid", "top_k": 5}
 RESET = {"confirm": True, "scope": "project.web.chat"}
 ERRORS = {**JOB_ERRORS, 503: job_shapes.ErrorAnswer}
 MEMORY_ANSWER = job_shapes.answer("MemoryAnswer", memory=shapes.Memory())
@@ -183,6 +185,40 @@ class ResetView(APIView):
         wanted = requests.parse_reset(request.data)
         done = store.reset(wanted.scope, by=principal_of(request).actor)
         return Response({"ok": True, "scope": wanted.scope, **asdict(done)})
+
+
+class SearchView(APIView):
+    """Searching."""
+
+    examples: ClassVar[dict[str, Any]] = {"POST": SEARCH}
+
+    @extend_schema(
+        operation_id="memory_search",
+        tags=["memory"],
+        request=shapes.Search,
+        responses={
+            200: job_shapes.answer(
+                "MemorySearch",
+                matches=shapes.MemoryMatch(many=True, help_text="Best first."),
+                count=fields.IntegerField(),
+                mode=fields.CharField(),
+                model=fields.CharField(allow_null=True, help_text="The embedding model that was used."),
+                building=fields.CharField(
+                    allow_null=True, help_text="The one that takes its place as soon as it has every vector."
+                ),
+                pending=fields.IntegerField(help_text="Memories of the scope that have no vector yet."),
+                failed=fields.IntegerField(help_text="Memories of the scope that could not get one."),
+                vector_error=shapes.VectorError(allow_null=True, help_text="Why a hybrid search has found words only."),
+            ),
+            **ERRORS,
+        },
+        examples=[OpenApiExample("By meaning and by words", SEARCH, request_only=True)],
+    )
+    @counts_as_read
+    def post(self, request: Request) -> Response:
+        """Find memories of a scope by meaning, by words, or both. Those without a vector are `pending`."""
+        search.require_enabled(request.data)
+        return Response({"ok": True, **found_json(search.search(requests.parse_search(request.data)))})
 
 
 def _expired_too(request: Request) -> bool:

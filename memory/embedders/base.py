@@ -28,6 +28,12 @@ class EmbedFailed(Problem):
         super().__init__(code, message, details)
         self.retryable = bool(code.retryable) if retryable is None else retryable
 
+    def as_envelope(self) -> dict[str, Any]:
+        """With `details` always there, as the contract has it for these (section 0)."""
+        envelope = super().as_envelope()
+        envelope["error"].setdefault("details", None)
+        return envelope
+
 
 class Embedder(ABC):
     """One embedding model. Instances are shared by the threads of a process."""

@@ -52,7 +52,7 @@ def test_what_is_embedded_is_the_contracts_four_lines() -> None:
 def test_what_is_searched_is_words() -> None:
     words = searched_words(key="deploy.day-of_week", tags=["ops"], value={"who_signs": ["Ann", 7, True, None]})
 
-    assert words == "deploy day of week\nops\nwho signs\nAnn\n7"
+    assert words == "deploy day-of week\nops\nwho signs\nAnn\n7"
 
 
 def test_one_job_takes_all_that_waits(remember: Remember) -> None:

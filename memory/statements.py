@@ -1,0 +1,135 @@
+"""The statements of a search. Made here and not in a file, for their parts depend on the filter and on the model.
+
+What is put into their text are names, types and numbers of ours; all that a caller says is a parameter. They are bound
+by the client, and so planned for their values: whether an index is worth using depends on the scope.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.storable import dumps
+from memory.models import TEXT_CONFIG, EmbeddingStatus, Memory
+from memory.requests import Search
+
+Statement = tuple[str, dict[str, Any]]
+
+EXACT_ROWS = 1_000
+"""Up to so many rows are compared one by one, and more where the index would look at more than that."""
+RANKED_ROWS = 10_000
+"""Of those that a text search matches, the newest so many are ranked."""
+_COLUMNS = ", ".join(
+    f"m.{field.column}" for field in Memory._meta.concrete_fields if field.column not in {"words", "lexemes"}
+)
+
+
+def facts(wanted: Search) -> Statement:
+    """One row about what there is to search: the model in use, its index, what is not ready, whether few rows fit.
+
+    Of k rows wanted out of n that fit, of N in all, the index looks at about k·N/n, and comparing all at n: the index
+    wins from n = √(kN) on. Served by memory_by_state; with tags or a value also by memory_by_tag and memory_by_value.
+    """
+    condition, params = _condition(wanted)
+    counts = [
+        f"(SELECT count(*) FROM memory_memory m WHERE m.scope = %(scope)s AND m.embedding_status = '{status}'"
+        f" AND {_live(wanted)})"
+        for status in (EmbeddingStatus.PENDING.value, EmbeddingStatus.FAILED.value)
+    ]
+    text = f"""
+        WITH space AS (
+            SELECT s.*, COALESCE(i.indisvalid, false) AS is_indexed, GREATEST(c.reltuples, 0) AS rows
+            FROM memory_space s
+            LEFT JOIN pg_class c ON c.oid = to_regclass('memory_vector_hnsw_' || s.id)
+            LEFT JOIN pg_index i ON i.indexrelid = c.oid
+            WHERE s.state = 'active' AND s.dimension IS NOT NULL
+        ), most AS (
+            SELECT GREATEST(
+                {EXACT_ROWS}, ceil(sqrt(2 * %(top_k)s * COALESCE((SELECT rows FROM space), 0)))
+            )::int AS rows
+        )
+        SELECT space.id, space.provider, space.model, space.dimension, space.is_indexed,
+            (SELECT provider || '/' || model FROM memory_space WHERE state = 'building'), {", ".join(counts)},
+            (SELECT count(*) FROM (
+                SELECT FROM memory_memory m WHERE {condition} AND m.embedding_status = 'ready'
+                LIMIT (SELECT rows + 1 FROM most)
+            ) fitting) <= most.rows
+        FROM most LEFT JOIN space ON true
+    """
+    return text, params
+
+
+def missing(wanted: Search, space_id: int) -> Statement:
+    """How many memories of the scope have no vector of what they say now. Reads all of the scope."""
+    text = f"""
+        SELECT count(*) FROM memory_memory m
+        WHERE m.scope = %(scope)s AND {_live(wanted)} AND NOT EXISTS (
+            SELECT FROM memory_vector v
+            WHERE v.memory_id = m.id AND v.space_id = %(space)s AND v.revision = m.revision
+        )
+    """
+    return text, {"scope": wanted.scope, "space": space_id}
+
+
+def nearest(wanted: Search, query: str, space_id: int, type_: str | None) -> Statement:
+    """The memories whose vectors are nearest, with their `distance`.
+
+    query: a vector as text. type_: what the model's index has its vectors as, to have them found by the index, in
+    almost the right order; None: by comparing all that fit.
+    """
+    condition, params = _condition(wanted)
+    # Not cast as the index has it, the expression cannot be looked up there.
+    distance = f"v.embedding{f'::{type_}' if type_ else ''} <=> %(query)s::{type_ or 'vector'}"
+    text = f"""
+        SELECT {_COLUMNS}, {distance} AS distance
+        FROM memory_vector v JOIN memory_memory m ON m.id = v.memory_id AND m.revision = v.revision
+        WHERE v.space_id = {space_id:d} AND {condition}
+        ORDER BY {distance}
+        LIMIT %(top_k)s
+    """
+    return text, {**params, "query": query}
+
+
+def by_words(wanted: Search, *, every: bool) -> Statement:
+    """The memories that hold every word of the query, or any of them, with their `rank`. Served by memory_by_word."""
+    condition, params = _condition(wanted)
+    query = f"websearch_to_tsquery('{TEXT_CONFIG}', %(words)s)"
+    if not every:
+        # With words that must not be there (`!`), any text without them would do.
+        query = (
+            f"CASE WHEN {query}::text LIKE '%%!%%' THEN {query} ELSE replace({query}::text, ' & ', ' | ')::tsquery END"
+        )
+    text = f"""
+        SELECT {_COLUMNS}, ts_rank_cd(m.lexemes, found.query, 1) AS rank
+        FROM (
+            SELECT m.id, q.query FROM (SELECT {query} AS query) q JOIN memory_memory m ON m.lexemes @@ q.query
+            WHERE {condition}
+            ORDER BY m.updated_at DESC
+            LIMIT {RANKED_ROWS}
+        ) found JOIN memory_memory m ON m.id = found.id
+        ORDER BY rank DESC, m.updated_at DESC, m.id DESC
+        LIMIT %(top_k)s
+    """
+    return text, {**params, "words": wanted.query}
+
+
+def _condition(wanted: Search) -> Statement:
+    """What a memory `m` must be like."""
+    params: dict[str, Any] = {"scope": wanted.scope, "top_k": wanted.top_k}
+    found = ["m.scope = %(scope)s", _live(wanted)]
+    if wanted.tags:
+        found.append("m.tags @> %(tags)s::text[]")
+        params["tags"] = list(wanted.tags)
+    if wanted.since is not None:
+        found.append("m.updated_at >= %(since)s")
+        params["since"] = wanted.since
+    if wanted.until is not None:
+        found.append("m.updated_at < %(until)s")
+        params["until"] = wanted.until
+    if wanted.value is not None:
+        found.append("m.value @> %(value)s::jsonb")
+        params["value"] = dumps(wanted.value)
+    return " AND ".join(found), params
+
+
+def _live(wanted: Search) -> str:
+    return "true" if wanted.include_expired else "(m.expires_at IS NULL OR m.expires_at > now())"
