@@ -175,6 +175,7 @@ SPECTACULAR_SETTINGS = {
         "JobState": "jobs.models.Status",
         "WorkspaceEntryKind": "workspaces.api.serializers.ENTRY_KINDS",
         "WorkspaceNewKind": "workspaces.api.serializers.NEW_KINDS",
+        "AlertSeverity": ["warn"],
         "BlockerSeverity": "memory.api.serializers.SEVERITIES",
     },
     "TITLE": "RauskuClaw API",
