@@ -46,6 +46,17 @@ class UnrestrictedAdmin(BasePermission):
         return principal is not None and principal.can_write and principal.queue_allowlist is None
 
 
+class EveryQueue(BasePermission):
+    """Only keys that may use every queue."""
+
+    message = "This tells of all queues: use a key without a queue allowlist."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Whether the caller is not kept to some queues."""
+        principal = principal_or_none(request)
+        return principal is not None and principal.queue_allowlist is None
+
+
 def _counts_as_read(request: Request, view: APIView) -> bool:
     name = getattr(view, "action", None) or (request.method or "").lower()
     handler = getattr(view, name, None)

@@ -128,7 +128,7 @@ def prune() -> None:
     with database_may_be_away():
         partitions.make_ahead()
         if load().retention_enabled:
-            run.run(run_sec=run.RUN_SEC)
+            run.run(run_sec=run.RUN_SEC, all_at_once=False)
 
 
 @signals.worker_init.connect

@@ -17,6 +17,7 @@ _GROUPS = (
             ("Schedules", "event_repeat", "schedules.schedule"),
             ("Queues", "low_priority", "jobs.queue"),
             ("Job types", "category", "jobs.jobtype"),
+            ("Retention", "auto_delete", "jobs.retentionpolicy"),
             ("Callbacks", "outbound", "jobs.callbackdelivery"),
             ("Workers", "memory", "jobs.node"),
         ),

@@ -4,6 +4,6 @@ Job types and queues are managed here; everything else is for looking, and for t
 Nothing here writes a row by itself.
 """
 
-from jobs.admin import callbacks, job, job_type, node, queue
+from jobs.admin import callbacks, job, job_type, node, queue, retention
 
-__all__ = ["callbacks", "job", "job_type", "node", "queue"]
+__all__ = ["callbacks", "job", "job_type", "node", "queue", "retention"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.api import bulk, job_types, queues, views
+from jobs.api import bulk, job_types, queues, retention, views
 from jobs.api.stream import stream
 
 urlpatterns = [
@@ -27,6 +27,9 @@ urlpatterns = [
     path("job-types/<str:name>", job_types.JobTypeView.as_view(), name="job-type"),
     path("job-types/<str:name>/pause", job_types.JobTypePauseView.as_view(), name="job-type-pause"),
     path("job-types/<str:name>/resume", job_types.JobTypeResumeView.as_view(), name="job-type-resume"),
+    path("retention", retention.RetentionView.as_view(), name="retention"),
+    path("retention/preview", retention.PreviewView.as_view(), name="retention-preview"),
+    path("retention/types/<str:name>", retention.TypePolicyView.as_view(), name="retention-type"),
     path("queues", queues.QueuesView.as_view(), name="queues"),
     path("queues/<str:name>", queues.QueueView.as_view(), name="queue"),
     path("queues/<str:name>/pause", queues.QueuePauseView.as_view(), name="queue-pause"),

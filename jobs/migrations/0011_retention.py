@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='RetentionPolicy',
             fields=[
-                ('type', models.CharField(blank=True, help_text='A job type; empty: all that have no policy of their own', max_length=80, primary_key=True, serialize=False)),
+                ('type', models.CharField(help_text='A job type; *: all that have no policy of their own', max_length=80, primary_key=True, serialize=False)),
                 ('job_days', models.PositiveIntegerField(blank=True, help_text='After their end; 0: for ever', null=True)),
                 ('failed_days', models.PositiveIntegerField(blank=True, help_text='The same for jobs that failed; empty: as the others', null=True)),
                 ('job_count', models.PositiveIntegerField(blank=True, help_text='The newest so many are kept, older ones go sooner; 0: no limit', null=True)),

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+ALL_TYPES = "*"
 MAX_DAYS = 36_500
 MAX_COUNT = 100_000_000
 
@@ -14,7 +15,7 @@ class RetentionPolicy(models.Model):
     """How long jobs of a type are kept. Null: as the row of all types says, and there, as the settings say."""
 
     type = models.CharField(
-        primary_key=True, max_length=80, blank=True, help_text="A job type; empty: all that have no policy of their own"
+        primary_key=True, max_length=80, help_text="A job type; *: all that have no policy of their own"
     )
     job_days = models.PositiveIntegerField(null=True, blank=True, help_text="After their end; 0: for ever")
     failed_days = models.PositiveIntegerField(
@@ -42,7 +43,7 @@ class RetentionPolicy(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.type or "all types"
+        return "all types" if self.type == ALL_TYPES else self.type
 
 
 class PrunedJobs(models.Model):

@@ -15,8 +15,9 @@ from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from jobs.models import COUNTED_LINES
 from jobs.retention import partitions, registry
+from jobs.retention.models import ALL_TYPES
 from jobs.retention.partitions import Partition
-from jobs.retention.policies import ALL_TYPES, NEVER, Cutoffs, Policies
+from jobs.retention.policies import NEVER, Cutoffs, Policies
 from jobs.retention.registry import COUNTED_MOST, Old
 from jobs.sql import rows
 
@@ -74,7 +75,7 @@ def _aged(moment: Moment) -> list[Partition]:
 def _is_kept(partition: Partition, moment: Moment) -> bool:
     said = [
         {
-            "type": type_ or None,
+            "type": None if type_ == ALL_TYPES else type_,
             "ended_before": cutoffs.log_ended_before.isoformat(),
             "failed_before": cutoffs.log_failed_before.isoformat(),
         }

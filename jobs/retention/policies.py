@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -13,13 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from access import audit
 from jobs import bodies
 from jobs.bodies import Whole
-from jobs.retention.models import MAX_COUNT, MAX_DAYS, RetentionPolicy
+from jobs.retention.models import ALL_TYPES, MAX_COUNT, MAX_DAYS, RetentionPolicy
 from rauskuclaw import errors
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
 from rauskuclaw.patterns import JOB_TYPE
 
-ALL_TYPES = ""
 FIELDS = ("job_days", "failed_days", "job_count", "log_days")
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 """Before everything."""
@@ -110,7 +109,7 @@ class Policies:
 
 def change(type_: str, wanted: PolicyChange, *, by: str) -> Policy:
     """Change a policy, in the audit log too. What is as asked already is not recorded. Raises NOT_FOUND."""
-    _check(type_)
+    check(type_)
     with transaction.atomic():
         RetentionPolicy.objects.bulk_create([RetentionPolicy(type=type_)], ignore_conflicts=True)
         row = RetentionPolicy.objects.select_for_update().get(pk=type_)
@@ -127,7 +126,7 @@ def change(type_: str, wanted: PolicyChange, *, by: str) -> Policy:
 
 def forget(type_: str, *, by: str) -> None:
     """Delete a policy: the next one holds. Raises NOT_FOUND where there is none."""
-    _check(type_)
+    check(type_)
     with transaction.atomic():
         row = RetentionPolicy.objects.select_for_update().filter(pk=type_).first()
         if row is None:
@@ -137,17 +136,11 @@ def forget(type_: str, *, by: str) -> None:
         _audit("deleted", type_, by, said)
 
 
-def policy_json(policies: Policies, type_: str) -> dict[str, Any]:
-    """What holds for a type, and what its own row says of it."""
-    return {"type": type_ or None, **asdict(policies.of(type_)), "said": policies.said(type_)}
-
-
-def _check(type_: str) -> None:
+def check(type_: str) -> None:
+    """Raise NOT_FOUND for what cannot be a type, nor all of them."""
     if type_ != ALL_TYPES and not JOB_TYPE.fullmatch(type_):
         raise Problem(errors.NOT_FOUND, f"{type_!r} cannot be a job type: 3 to 80 of a-z 0-9 . _ -")
 
 
 def _audit(verb: str, type_: str, by: str, details: dict[str, Any]) -> None:
-    audit.record(
-        actor=by, action=f"retention.{verb}", object_type="retention", object_id=type_ or "all types", details=details
-    )
+    audit.record(actor=by, action=f"retention.{verb}", object_type="retention", object_id=type_, details=details)

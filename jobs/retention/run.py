@@ -15,10 +15,10 @@ from typing import Any
 from django.db import connection
 from django.db.models.functions import Now
 
-from jobs.retention import old_jobs, partitions, registry
-from jobs.retention.models import RetentionRun
+from jobs.retention import old_jobs, registry
+from jobs.retention.models import ALL_TYPES, RetentionRun
 from jobs.retention.old_jobs import Moment
-from jobs.retention.registry import COUNTED_MOST, Old
+from jobs.retention.registry import Old
 from jobs.signals import happened
 
 logger = logging.getLogger("jobs.retention")
@@ -47,19 +47,19 @@ class Report:
     took_sec: float
 
 
-def run(*, run_sec: float | None = None, tell: Tell | None = None) -> Report | None:
+def run(*, run_sec: float | None = None, tell: Tell | None = None, all_at_once: bool = True) -> Report | None:
     """Delete what is old, in short transactions, for at most `run_sec` seconds; None: until nothing is left.
 
     None when another run is at work. It may be killed at any moment: each transaction deletes a job with all that
-    belongs to it, or nothing. tell: called with what has been deleted so far, every few seconds.
+    belongs to it, or nothing. tell: called with what has been deleted so far, every few seconds. all_at_once: ask which
+    partitions of the log may go, too, however lately that was asked.
     """
     began = time.monotonic()
     with _alone() as is_mine:
         if not is_mine:
             return None
         pace = _Pace(None if run_sec is None else began + run_sec, tell)
-        is_heartbeat = run_sec is not None
-        more = not pace.through(_steps(is_heartbeat=is_heartbeat))
+        more = not pace.through(_steps(all_at_once=all_at_once))
         pace.close(more=more)
     took_sec = time.monotonic() - began
     if pace.removed:
@@ -124,10 +124,10 @@ class _Pace:
             self._tell(self.removed)
 
 
-def _steps(*, is_heartbeat: bool) -> Iterator[Counter[str]]:
+def _steps(*, all_at_once: bool) -> Iterator[Counter[str]]:
     """Partitions first: what goes with them need not be deleted row by row. Then what is quick, then jobs."""
     moment = Moment.take()
-    if not is_heartbeat or _is_time_to_ask(moment.now):
+    if all_at_once or _is_time_to_ask(moment.now):
         for partition in old_jobs.old_partitions(moment):
             yield Counter(log_partitions=int(old_jobs.drop(partition, moment)))
         RetentionRun.objects.update(log_asked_at=moment.now)
@@ -154,18 +154,6 @@ class Finding:
     policy: str
     old: Old
 
-    def as_json(self) -> dict[str, Any]:
-        """For the API and the command."""
-        return {
-            "kind": self.kind,
-            "type": self.type,
-            "policy": self.policy,
-            "count": self.old.count,
-            "more": self.old.count >= COUNTED_MOST,
-            "oldest": self.old.oldest,
-            "size_bytes": self.old.size_bytes,
-        }
-
 
 def preview() -> list[Finding]:
     """What a run would delete now, by kind and policy. Reads only. Some of the jobs may still be needed by others."""
@@ -182,7 +170,7 @@ def preview() -> list[Finding]:
 
 
 def _log_policy(moment: Moment) -> str:
-    days = moment.policies.of("").log_days
+    days = moment.policies.of(ALL_TYPES).log_days
     return f"{days} days (RETENTION_LOG_DAYS)" if days else "as long as the jobs (RETENTION_LOG_DAYS)"
 
 
@@ -194,11 +182,3 @@ def _job_policy(moment: Moment, type_: str) -> str:
     if policy.job_count:
         parts.append(f"the newest {policy.job_count}")
     return ", ".join(parts)
-
-
-def partitions_json() -> list[dict[str, Any]]:
-    """The log's partitions, the oldest first."""
-    return [
-        {"name": it.name, "from": it.lower, "to": it.upper, "size_bytes": it.size_bytes}
-        for it in partitions.partitions()
-    ]

@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.permissions import RolePermission
-from access.principals import principal_of, principal_or_none
+from access.permissions import EveryQueue, RolePermission
+from access.principals import principal_of
 from jobs.api.views import ERRORS
 from metrics.alerts import changes
 from metrics.alerts.evaluate import alert_json
@@ -25,17 +24,6 @@ from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, t
 from rauskuclaw.errors import Problem
 
 CHANGE = {"threshold": 300, "cooldown_sec": 3600, "webhooks": [], "emails": ["ops@example.org"]}
-
-
-class EveryQueue(BasePermission):
-    """Only keys that may use every queue."""
-
-    message = "Alerts tell of all queues: use a key without a queue allowlist."
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        """Whether the caller is not kept to some queues."""
-        principal = principal_or_none(request)
-        return principal is not None and principal.queue_allowlist is None
 
 
 class _View(APIView):

@@ -15,8 +15,8 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from access.authentication import PrincipalAuthentication, authenticate_key
+from access.permissions import EveryQueue
 from access.principals import Principal
-from metrics.api.alerts import EveryQueue
 from metrics.prometheus import page
 from rauskuclaw.config import load
 

@@ -26,8 +26,8 @@ from jobs.models import (
     Status,
 )
 from jobs.retention import old_jobs, partitions, policies, registry, run
-from jobs.retention.models import PrunedJobs, RetentionRun
-from jobs.retention.policies import ALL_TYPES, PolicyChange
+from jobs.retention.models import ALL_TYPES, PrunedJobs, RetentionRun
+from jobs.retention.policies import PolicyChange
 from jobs.sql import statement
 from rauskuclaw.config import Config
 from tests.large_table import large_table
