@@ -32,14 +32,17 @@ logger = logging.getLogger(__name__)
 Subscription = AbstractContextManager[AsyncIterator[tuple[Event, ...]]]
 
 
-class _Live(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no types
+class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no types
     """Sends a subscription's events until it ends or the client leaves. What a client sends is ignored."""
 
     _sending: asyncio.Task[None] | None = None
 
     @abstractmethod
     async def subscribe(self) -> tuple[Principal, Subscription]:
-        """Who connects, and what is sent to them. Raises Problem, or what Django raises when Postgres is away."""
+        """Who connects, and what is sent to them. Raises Problem, or what Django raises when Postgres is away.
+
+        The subscription, too, may raise Problem when it begins.
+        """
 
     async def connect(self) -> None:
         """Accept, then send or refuse."""
@@ -61,14 +64,17 @@ class _Live(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no 
             self._sending.cancel()
 
     async def _send_all(self, principal: Principal, subscription: Subscription) -> None:
-        with suppress(OSError), subscription as news:  # OSError: uvicorn's word for a client that has just left
-            async for events in news:
-                for event in events:
-                    await self.send(text_data=event.frame)
-                if await is_revoked(principal, events):
-                    await self._refuse(errors.UNAUTHORIZED)
-                    return
-            await self.close(1000)
+        try:
+            with suppress(OSError), subscription as news:  # OSError: uvicorn's word for a client that has just left
+                async for events in news:
+                    for event in events:
+                        await self.send(text_data=event.frame)
+                    if await is_revoked(principal, events):
+                        await self._refuse(errors.UNAUTHORIZED)
+                        return
+                await self.close(1000)
+        except Problem as problem:
+            await self._refuse(problem.code)
 
     async def _refuse(self, code: errors.Code) -> None:
         await self.close(4000 + (code.status or 500), code.name)
@@ -79,7 +85,7 @@ class _Live(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no 
         return value if value not in {"", "undefined"} else None
 
 
-class JobConsumer(_Live):
+class JobConsumer(LiveConsumer):
     """`/ws/jobs/{id}?since_log_id=`: one job, as on the event stream, with `heartbeat` as a frame."""
 
     async def subscribe(self) -> tuple[Principal, Subscription]:
@@ -89,7 +95,7 @@ class JobConsumer(_Live):
         return principal, hub().follow(found, since_log_id(self._query("since_log_id")))
 
 
-class JobListConsumer(_Live):
+class JobListConsumer(LiveConsumer):
     """`/ws/jobs?queue=&type=`: `job_update` of the jobs on visible queues, and `resync`: load the list (again) now."""
 
     async def subscribe(self) -> tuple[Principal, Subscription]:

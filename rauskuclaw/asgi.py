@@ -16,10 +16,11 @@ _django = get_wsgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 
+from jobs import routing as jobs_routing
 from jobs.api.stream import StreamHandler
-from jobs.routing import websocket_urlpatterns
 from rauskuclaw.api.bridge import StreamingBridge, WSGIBridge, declared_length
 from rauskuclaw.config import load
+from workspaces import routing as workspaces_routing
 
 THREADS = 16
 TRANSFER_THREADS = 8
@@ -50,4 +51,5 @@ def _is_transfer(scope: Any) -> bool:
     return found is not None and (found[1] is not None or (declared_length(scope) or 0) > load().max_body_bytes)
 
 
-application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})
+_sockets = URLRouter([*jobs_routing.websocket_urlpatterns, *workspaces_routing.websocket_urlpatterns])
+application = ProtocolTypeRouter({"http": http, "websocket": _sockets})

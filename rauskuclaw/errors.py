@@ -118,6 +118,10 @@ WORKSPACE_FILE_BINARY = Code(
 WORKSPACE_BUSY = Code(
     "WORKSPACE_BUSY", 503, "Another program holds the directory for too long.", "Try again in a moment.", True
 )
+WORKSPACE_WATCH_LIMIT = Code(
+    "WORKSPACE_WATCH_LIMIT", 503, "As many directories are watched as may be at once.",
+    "Close other watches, or raise WORKSPACE_WATCH_MAX (or the system's fs.inotify.max_user_watches)."
+)  # fmt: skip
 WORKSPACE_READ_FAILED = Code(
     "WORKSPACE_READ_FAILED", 500, "The file system did not let the file or directory be read.",
     "See the message; check permissions and the disk.", True

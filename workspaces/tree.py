@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from rauskuclaw import errors
+from rauskuclaw.config import load
 from rauskuclaw.errors import Code
 from workspaces.faults import Busy, Exists, Failed, Missing, ParentMissing, Refused, WrongKind
 from workspaces.paths import DRAFT_PREFIX, WorkspacePath, is_presentable, require_new_name
@@ -162,6 +163,13 @@ class Tree:
                 yield fd
         except ParentMissing:
             raise Missing(path) from None
+
+
+def workspace() -> Tree:
+    """The workspace of the configuration, made on first use."""
+    root = load().workspace_root
+    root.mkdir(parents=True, exist_ok=True)
+    return Tree(root)
 
 
 class Draft:

@@ -89,13 +89,6 @@ class Base64Parser(StrictJSONParser):
         return max(load().max_body_bytes, content * 4 // 3 + _REST_OF_BODY_BYTES)
 
 
-def workspace() -> Tree:
-    """The workspace, made on first use."""
-    root = load().workspace_root
-    root.mkdir(parents=True, exist_ok=True)
-    return Tree(root)
-
-
 def path_in(tree: Tree, text: str, asked_as: str = "path") -> WorkspacePath:
     """A path that must name something in the workspace, not the workspace. Raises VALIDATION_ERROR."""
     path = parse(text, root=tree.root, asked_as=asked_as)

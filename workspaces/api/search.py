@@ -14,9 +14,10 @@ from jobs.api.views import ERRORS
 from rauskuclaw.api.pagination import int_param, text_param
 from rauskuclaw.config import load
 from workspaces.api import serializers as shapes
-from workspaces.api.requests import refused, workspace
+from workspaces.api.requests import refused
 from workspaces.paths import parse
 from workspaces.search import NamesFound, TextFound, find_names, find_text
+from workspaces.tree import workspace
 from workspaces.walk import Clock
 
 MAX_QUERY_CHARS = 500

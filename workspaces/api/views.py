@@ -35,12 +35,11 @@ from workspaces.api.requests import (
     if_match,
     path_in,
     refused,
-    workspace,
 )
 from workspaces.api.uploads import FormParser, Uploaded
 from workspaces.faults import Binary
 from workspaces.paths import WorkspacePath, parse
-from workspaces.tree import Entry
+from workspaces.tree import Entry, workspace
 
 PATH = OpenApiParameter("path", OpenApiTypes.STR, required=True, description="Relative, with / between the parts.")
 IF_MATCH = OpenApiParameter(
