@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -128,6 +128,37 @@ def with_children(claim: Claim) -> Claim:
         for row in found
     )
     return replace(claim, children=children, state=_json(found[0]["state"]) if found else None)
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """A child that has succeeded, of any series of its parent."""
+
+    job_id: uuid.UUID
+    name: str
+    type: str
+    input: Any
+    result: Any
+    is_of_this_series: bool
+    """Whether its parent made it since it was last retried."""
+
+
+def succeeded_children(job_id: uuid.UUID) -> list[Succeeded]:
+    """Every child of a job that has succeeded, in the order they were made: a retried parent may build on the old ones.
+
+    Raises AttemptFailed GROUP_LIMIT.
+    """
+    found = rows("succeeded_children", {"id": job_id, "max_bytes": MAX_RESULTS_BYTES})
+    if found and found[0]["total_bytes"] > MAX_RESULTS_BYTES:
+        raise _over_limit(
+            f"the children's results are {found[0]['total_bytes']} bytes; at most {MAX_RESULTS_BYTES} are handed over"
+        )
+    return [
+        Succeeded(
+            row["id"], row["name"], row["type"], _json(row["input"]), _json(row["result"]), row["is_of_this_series"]
+        )
+        for row in found
+    ]
 
 
 def _json(column: str | None) -> Any:

@@ -96,6 +96,8 @@ class MemoryEmbed(Handler[EmbedInput, EmbedOutput]):
 class UpkeepInput(ObjectInput):
     """Nothing."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
 
 class UpkeepOutput(BaseModel):
     """What was done."""

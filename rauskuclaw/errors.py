@@ -240,9 +240,6 @@ HANDLER_UNKNOWN = Code(
     "HANDLER_UNKNOWN", None, "No installed handler has the id of the job's type.",
     "Install the package that brings it, or mend the job type.", False
 )  # fmt: skip
-HANDLER_UNAVAILABLE = Code(
-    "HANDLER_UNAVAILABLE", None, "This version knows the job type and cannot run it yet.", "Upgrade RauskuClaw.", False
-)  # fmt: skip
 HANDLER_DISABLED = Code(
     "HANDLER_DISABLED", None, "The handler is switched off.", "Switch it on in the configuration.", True
 )  # fmt: skip
@@ -287,6 +284,18 @@ CHILD_INVALID = Code(
 CHILD_FAILED = Code(
     "CHILD_FAILED", None, "A job that this one made, and needs, has failed or was cancelled.",
     "See `details`; mend the cause, then retry this job: it starts over with new children.", False
+)  # fmt: skip
+WORKFLOW_UNKNOWN = Code(
+    "WORKFLOW_UNKNOWN", None, "The workflow file is not there, or has no workflow of that id.",
+    "The message names what there is; write it to `workflows/` in the workspace, or mend the job's input.", False
+)  # fmt: skip
+WORKFLOW_INVALID = Code(
+    "WORKFLOW_INVALID", None, "The workflow, or what a run of it was given, is not as docs/workflows.md says.",
+    "See `details.errors`; mend the file, then retry the job.", False
+)  # fmt: skip
+WORKFLOW_STEP_FAILED = Code(
+    "WORKFLOW_STEP_FAILED", None, "A step of the workflow has failed or was cancelled.",
+    "See `details`; mend the cause, then retry the job: it goes on from that step.", False
 )  # fmt: skip
 PARENT_ENDED = Code(
     "PARENT_ENDED", None, "The job that made this one was cancelled or has failed, so nobody waits for it.",

@@ -8,7 +8,6 @@ from jobs.handlers.layout import FrontpageLayoutPlan
 from jobs.handlers.report import ReportGenerate
 from jobs.handlers.tool_exec import ToolExec
 from jobs.handlers.web_search import WebSearch
-from jobs.handlers.workflow import WorkflowRun
 
 HANDLERS = (
     ReportGenerate,
@@ -18,6 +17,5 @@ HANDLERS = (
     FrontpageLayoutPlan,
     ToolExec,
     WebSearch,
-    WorkflowRun,
     JobsBulk,
 )

@@ -240,17 +240,6 @@ class AsyncHandler(Handler[InputT, OutputT]):
         return asyncio.run(self.arun(ctx))
 
 
-class UnavailableHandler(Handler[InputT, OutputT]):
-    """A handler that this version does not have yet: its input is checked, and no more."""
-
-    def run(self, ctx: JobContext[InputT]) -> NoReturn:
-        """Fail with HANDLER_UNAVAILABLE, once and for all."""
-        raise AttemptFailed(
-            errors.HANDLER_UNAVAILABLE,
-            f"{self.id} cannot run in this version of RauskuClaw: upgrade, or point the job type at another handler.",
-        )
-
-
 class Interrupted(BaseException):
     """Raised inside a handler that must stop now. A BaseException, so that `except Exception` cannot swallow it."""
 

@@ -2,6 +2,7 @@
 
 from workspaces.handlers.reading import FileRead
 from workspaces.handlers.searching import FileSearch, FindInFiles
+from workspaces.handlers.workflow import WorkflowRun
 from workspaces.handlers.writing import WriteFile
 
-HANDLERS = (FileRead, WriteFile, FileSearch, FindInFiles)
+HANDLERS = (FileRead, WriteFile, FileSearch, FindInFiles, WorkflowRun)
