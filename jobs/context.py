@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from jobs import live, processes
-from jobs.handlers.base import Child, ChildResult, Completed, Level, OnChildFailure, Spawn
+from jobs.handlers.base import Child, ChildResult, Completed, Level, OnChildFailure, OnLine, Spawn
 from jobs.log_buffer import LogBuffer
 from jobs.storable import text
 from jobs.transitions import Claim
@@ -77,6 +77,7 @@ class AttemptContext(AsyncAttemptContext):
         cwd: Path | None = None,
         max_chars: int = 256_000,
         live: bool = True,
+        on_line: OnLine | None = None,
     ) -> Completed:
         """Run a command that cannot outlive the attempt; see `JobContext.run_process`."""
         return processes.run(
@@ -86,5 +87,5 @@ class AttemptContext(AsyncAttemptContext):
             env=env,
             cwd=cwd or self.workspace,
             max_chars=max_chars,
-            on_line=(lambda stream, line: self.log(line, stream=stream)) if live else None,
+            on_line=on_line or ((lambda stream, line: self.log(line, stream=stream)) if live else None),
         )

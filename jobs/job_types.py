@@ -40,6 +40,8 @@ SEED = (
     ("codex.chat.generate", False, "builtin:provider.codex.oss.chat", 180, 1),
     ("ai.chat.generate", False, "builtin:provider.openai.chat", 180, 1),
     # Ours.
+    ("anthropic.chat.generate", False, "builtin:provider.anthropic.chat", 180, 1),
+    ("ollama.chat.generate", False, "builtin:provider.ollama.chat", 180, 1),
     ("system.jobs.bulk", True, "builtin:jobs.bulk", 3600, 5),
     ("system.memory.upkeep", True, "builtin:memory.upkeep", 3600, 3),
 )

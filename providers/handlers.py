@@ -1,94 +1,176 @@
-"""The two chat handlers (contract 7.1). No provider is installed in this version, so they are switched off."""
+"""The chat handlers: one for each provider (contract 7.1 to 7.3)."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+import errno
+import logging
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from jobs.handlers.base import AttemptFailed, Handler, JobContext, Needs
-from jobs.handlers.fields import ObjectInput
+from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Handler, JobContext, Needs
+from jobs.handlers.database import in_database
+from providers import registry
+from providers.answer import Answer, ask, with_partial
+from providers.base import Request
+from providers.codex import Codex, prompt_of
+from providers.conversation import ChatInput, choice_of, conversation, tools_of
+from providers.faults import Fault
+from providers.output import ChatOutput, usage_json
 from rauskuclaw import errors
 
-
-class ChatInput(ObjectInput):
-    """A conversation for a language model. Fields of other versions pass unread."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"prompt": "Name three uses of a job queue.", "system": "Answer in one sentence."},
-                {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0.2, "max_tokens": 200},
-            ]
-        }
-    )
-
-    prompt: Any = Field(None, description="The user's text.")
-    system: Any = Field(None, description="Instructions that stand before the conversation.")
-    messages: Any = Field(None, description="History: a list of `{role, content}`.")
-    memory: Any = Field(None, description="What to look up in the memory first; false or an object.")
-    memory_write: Any = Field(None, description="Where to keep the answer in the memory.")
-    temperature: Any = Field(None, description="How freely the model writes; 0 is most predictable.")
-    max_tokens: Any = Field(None, description="Longest answer, in tokens.")
-    tools: Any = Field(None, description="Functions the model may call.")
-    tool_choice: Any = Field(None, description="Whether and which function it must call.")
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to answer: no prompt and no messages."""
-        return not (isinstance(self.prompt, str) and self.prompt.strip()) and not self.messages
+logger = logging.getLogger("providers")
 
 
-class ChatOutput(BaseModel):
-    """The model's answer."""
-
-    provider: str
-    model: str
-    output_text: str
-    usage: dict[str, Any] | None = None
-
-
-class ChatHandler(Handler[ChatInput, ChatOutput]):
-    """What the chat handlers share: how they fail while no provider is switched on."""
+class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
+    """Asks a provider over the network: streams text to whoever follows the job, and returns the whole answer."""
 
     Input = ChatInput
     Output = ChatOutput
     needs = Needs(network=True)
     checks_input_at_creation = False
     provider: ClassVar[str]
-    """Name in logs, as the contract has it (4.7)."""
+    """Its name in `providers.registry`, in results and in logs."""
 
-    def run(self, ctx: JobContext[ChatInput]) -> NoReturn:
-        """Fails with PROVIDER_INPUT for a conversation without a question, else with PROVIDER_DISABLED."""
+    async def arun(self, ctx: AsyncJobContext[ChatInput]) -> ChatOutput:
+        """Fails with one of PROVIDER_*; what had come of the answer is then in `details.partial_text`."""
         ctx.log("Starting provider-backed handler", handler=self.id)
-        if ctx.input.is_empty:
-            raise self._failure(ctx.log, errors.PROVIDER_INPUT, "the input needs `prompt` or `messages`")
-        raise self._failure(
-            ctx.log, errors.PROVIDER_DISABLED, f"the {self.provider} provider is switched off on this server"
+        try:
+            output = await self._answer(ctx)
+        except Exception as error:
+            raise failure_of(error, ctx.log, handler=self.id, provider=self.provider) from error
+        ctx.log("Provider-backed handler completed", **completed_meta(self.id, output))
+        return output
+
+    async def _answer(self, ctx: AsyncJobContext[ChatInput]) -> ChatOutput:
+        given = ctx.input
+        messages, tools, choice = conversation(given), tools_of(given), choice_of(given)
+        provider = await in_database(lambda: registry.prepare(self.provider))
+        request = Request(
+            messages=messages,
+            tools=tools,
+            tool_choice=choice,
+            temperature=given.temperature,
+            max_tokens=given.max_tokens,
+            connect_timeout_sec=min(10.0, max(0.1, ctx.remaining_sec())),
+        )
+        answer = Answer()
+        try:
+            await ask(provider, request, into=answer, within_sec=ctx.remaining_sec(), emit=ctx.emit)
+        except Fault as fault:
+            raise with_partial(fault, answer.text) from None
+        return ChatOutput(
+            provider=provider.name,
+            model=provider.model,
+            output_text=answer.text,
+            finish_reason=answer.finish.reason if answer.finish else None,
+            tool_calls=[call.as_message_part() for call in answer.calls] or None,
+            usage=usage_json(answer.usage),
+            id=answer.finish.id if answer.finish else None,
         )
 
     def on_invalid_input(self, ctx_log: Any, message: str) -> AttemptFailed:
-        """An input that is no object: PROVIDER_INPUT, which chat clients look for."""
-        return self._failure(ctx_log, errors.PROVIDER_INPUT, message)
-
-    def _failure(self, log: Any, code: errors.Code, message: str) -> AttemptFailed:
-        log(
-            "Provider-backed handler failed",
-            "error",
-            handler=self.id,
-            provider=self.provider,
-            code=code.name,
-            details=None,
-            error=message,
-        )
-        return AttemptFailed(code, message)
+        """An input that is no conversation: PROVIDER_INPUT, which chat clients look for."""
+        return refused_input(message, ctx_log, handler=self.id, provider=self.provider)
 
 
-class CodexChat(ChatHandler):
-    """Answers through the Codex command-line program."""
+def refused_input(message: str, log: Any, *, handler: str, provider: str) -> AttemptFailed:
+    """The failure of an input that is no conversation."""
+    return _told(Fault(errors.PROVIDER_INPUT, message).as_failure(), log, handler=handler, provider=provider)
+
+
+def failure_of(error: Exception, log: Any, *, handler: str, provider: str) -> AttemptFailed:
+    """How the attempt ends for whatever was raised, noted in the job's log as clients look for it (contract 4.7)."""
+    if isinstance(error, AttemptFailed):
+        failure = error
+    elif isinstance(error, Fault):
+        failure = error.as_failure()
+    else:
+        logger.error("the %s provider raised", provider, exc_info=error)
+        failure = Fault(errors.PROVIDER_ERROR, str(error) or type(error).__name__, _system_code(error)).as_failure()
+    return _told(failure, log, handler=handler, provider=provider)
+
+
+def _system_code(error: Exception) -> dict[str, str] | None:
+    code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    return {"errno": code} if code else None
+
+
+def _told(failure: AttemptFailed, log: Any, *, handler: str, provider: str) -> AttemptFailed:
+    details = {name: value for name, value in (failure.details or {}).items() if name != "partial_text"}
+    facts = {"code": failure.code.name, "details": details or None, "error": failure.message}
+    log("Provider-backed handler failed", "error", handler=handler, provider=provider, **facts)
+    return failure
+
+
+def completed_meta(handler: str, output: ChatOutput, **facts: Any) -> dict[str, Any]:
+    """The meta of the line that tells of success (contract 4.7): all its keys, null where they say nothing."""
+    context, written = output.memory_context or {}, output.memory_write or {}
+    return {
+        "handler": handler,
+        "provider": output.provider,
+        "model": output.model,
+        "local_provider": facts.get("local_provider"),
+        "command_preview": facts.get("command_preview"),
+        "auth_mode": facts.get("auth_mode"),
+        "memory_scope": context.get("scope"),
+        "memory_matches": context.get("match_count"),
+        "memory_write_scope": written.get("scope"),
+        "memory_write_key": written.get("key"),
+    }
+
+
+class CodexOutput(ChatOutput):
+    """The agent's last message, and how it was run."""
+
+    local_provider: str | None = None
+    command_preview: str
+    codex_home: str
+    transient_retries: int
+    auth_mode: str | None = None
+    raw_events_count: int
+
+
+class CodexChat(Handler[ChatInput, CodexOutput]):
+    """Answers through the Codex command-line program, which may change files in the directory it works in."""
 
     id = "builtin:provider.codex.oss.chat"
+    Input = ChatInput
+    Output = CodexOutput
+    needs = Needs(network=True, shell=True, files=True)  # noqa: S604 - tells of a need, starts nothing
+    checks_input_at_creation = False
     provider = "codex-oss"
+
+    def run(self, ctx: JobContext[ChatInput]) -> CodexOutput:
+        """Fails with one of PROVIDER_*."""
+        ctx.log("Starting provider-backed handler", handler=self.id)
+        try:
+            output = self._answer(ctx)
+        except Exception as error:
+            raise failure_of(error, ctx.log, handler=self.id, provider=self.provider) from error
+        facts = output.model_dump(include={"local_provider", "command_preview", "auth_mode"})
+        ctx.log("Provider-backed handler completed", **completed_meta(self.id, output, **facts))
+        return output
+
+    def _answer(self, ctx: JobContext[ChatInput]) -> CodexOutput:
+        prompt = prompt_of(ctx.input)
+        codex = Codex.prepare()
+        run = codex.answer(prompt, ctx.run_process, emit=ctx.emit, remaining_sec=ctx.remaining_sec)
+        return CodexOutput(
+            provider=codex.name,
+            model=codex.model,
+            output_text=run.text,
+            finish_reason="stop",
+            usage=usage_json(run.usage),
+            local_provider=codex.local_provider if codex.mode == "oss" else None,
+            command_preview=codex.preview(prompt),
+            codex_home=str(codex.home),
+            transient_retries=run.retries,
+            auth_mode=codex.auth_mode,
+            raw_events_count=run.events,
+        )
+
+    def on_invalid_input(self, ctx_log: Any, message: str) -> AttemptFailed:
+        """An input that is no conversation: PROVIDER_INPUT."""
+        return refused_input(message, ctx_log, handler=self.id, provider=self.provider)
 
 
 class OpenAIChat(ChatHandler):
@@ -98,4 +180,18 @@ class OpenAIChat(ChatHandler):
     provider = "openai"
 
 
-HANDLERS = (CodexChat, OpenAIChat)
+class AnthropicChat(ChatHandler):
+    """Answers through Anthropic."""
+
+    id = "builtin:provider.anthropic.chat"
+    provider = "anthropic"
+
+
+class OllamaChat(ChatHandler):
+    """Answers through Ollama."""
+
+    id = "builtin:provider.ollama.chat"
+    provider = "ollama"
+
+
+HANDLERS = (CodexChat, OpenAIChat, AnthropicChat, OllamaChat)

@@ -30,6 +30,7 @@ from rauskuclaw.config_fields import (
     at_least,
     setting,
 )
+from rauskuclaw.config_models import ModelSettings
 from rauskuclaw.config_sources import (
     ApiKeyEntry,
     read_environment,
@@ -56,11 +57,12 @@ SECTIONS = {
     "Memory": "memory_vector_enabled",
     "Workspace": "workspace_root",
     "Handlers": "deploy_target_allowlist",
+    "Language models": "openai_enabled",
 }
 """Section of the generated reference → the first setting of it."""
 
 
-class Config(BaseSettings):
+class Config(ModelSettings):
     """The settings of one process, checked and frozen. Build it with `load()`."""
 
     model_config = SettingsConfigDict(

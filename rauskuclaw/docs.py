@@ -93,9 +93,10 @@ def errors() -> str:
 
 def _sections() -> Iterator[tuple[str, list[FieldInfo]]]:
     names = list(Config.model_fields)
-    starts = [names.index(first) for first in SECTIONS.values()]
-    for section, start, end in zip(SECTIONS, starts, [*starts[1:], len(names)], strict=True):
-        yield section, [Config.model_fields[name] for name in names[start:end]]
+    starts = {section: names.index(first) for section, first in SECTIONS.items()}
+    ends = [*sorted(starts.values()), len(names)]
+    for section, start in starts.items():
+        yield section, [Config.model_fields[name] for name in names[start : ends[ends.index(start) + 1]]]
 
 
 def _setting(field: FieldInfo) -> tuple[str, ...]:

@@ -313,9 +313,40 @@ COMMAND_FAILED = Code("COMMAND_FAILED", None, "A command ended with an error.", 
 PROVIDER_DISABLED = Code(
     "PROVIDER_DISABLED", None, "The language model provider is switched off.", "Switch the provider on.", True
 )  # fmt: skip
-PROVIDER_INPUT = Code(
-    "PROVIDER_INPUT", None, "The chat input has neither prompt nor messages.", "Send `prompt` or `messages`.", False
+PROVIDER_CONFIG = Code(
+    "PROVIDER_CONFIG", None, "A setting of the language model provider is missing or wrong.",
+    "See the message; mend the configuration, then retry the job.", False
 )  # fmt: skip
+PROVIDER_INPUT = Code(
+    "PROVIDER_INPUT", None, "The chat input has neither prompt nor messages, or a field of it cannot be used.",
+    "Send `prompt` or `messages`; see the message.", False
+)  # fmt: skip
+PROVIDER_TIMEOUT = Code(
+    "PROVIDER_TIMEOUT", None, "The language model was silent for too long, or not done in the job's time.",
+    "Raise the provider's *_TIMEOUT_MS, or the job's timeout_sec.", True
+)  # fmt: skip
+PROVIDER_NETWORK = Code(
+    "PROVIDER_NETWORK", None, "The connection to the language model, or to the Holvi proxy, failed or broke.",
+    "See whether the provider is up, and its address right.", True
+)  # fmt: skip
+PROVIDER_HTTP = Code(
+    "PROVIDER_HTTP", None, "The language model's service answered with an error; `details.status` says which.",
+    "401 or 403: mend the key. 429 and 5xx are tried again, not before the time it asked for.", True
+)  # fmt: skip
+PROVIDER_RESPONSE = Code(
+    "PROVIDER_RESPONSE", None, "The language model's answer is empty, broken off, or not in its protocol.",
+    "Try again; if it stays, see whether the address is that of a compatible service.", True
+)  # fmt: skip
+PROVIDER_EXEC = Code(
+    "PROVIDER_EXEC", None, "The provider's program ended with an error.", "See the message and `details`.", True
+)
+PROVIDER_NOT_FOUND = Code(
+    "PROVIDER_NOT_FOUND", None, "The provider's program is not installed where the job ran.",
+    "Install it, or set CODEX_CLI_PATH; `details.attempted_commands` says what was tried.", False
+)  # fmt: skip
+PROVIDER_ERROR = Code(
+    "PROVIDER_ERROR", None, "The provider failed in a way that has no code of its own.", "See the worker's log.", True
+)
 
 # Why a job is where it is (`reasons[].code` of `GET /v1/jobs/{id}/explain`)
 NO_WORKER_ON_QUEUE = Code(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ from rauskuclaw.wire import PoolName
 InputT = TypeVar("InputT", bound=BaseModel)
 OutputT = TypeVar("OutputT", bound=BaseModel)
 Level = Literal["debug", "info", "warn", "error"]
+OnLine = Callable[[str, str], None]
+"""Takes a stream's name, `stdout` or `stderr`, and one line of it without its end."""
 
 
 class Needs(BaseModel, frozen=True):
@@ -54,9 +56,14 @@ class Retry(AttemptFailed):
     """The handler asks for another attempt, not before `after_sec` from now (None: by the type's policy)."""
 
     def __init__(
-        self, message: str, *, after_sec: float | None = None, code: errors.Code = errors.UPSTREAM_ERROR
+        self,
+        message: str,
+        *,
+        after_sec: float | None = None,
+        code: errors.Code = errors.UPSTREAM_ERROR,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(code, message, retryable=True)
+        super().__init__(code, message, details, retryable=True)
         self.after_sec = after_sec
 
 
@@ -181,11 +188,13 @@ class JobContext(AsyncJobContext[InputT], Protocol[InputT]):
         cwd: Path | None = None,
         max_chars: int = 256_000,
         live: bool = True,
+        on_line: OnLine | None = None,
     ) -> Completed:
         """Run a command (argv, never a shell) in a process group of its own, with a scrubbed environment.
 
         Everything it starts dies with the attempt: at its end, timeout, cancel, or when the worker dies.
         live: each output line goes to the job's log while the command runs.
+        on_line: called with each line instead, as (stream, line); the first 1,000, each cut at 4,000 characters.
         max_chars: of stdout and stderr each, what is kept (the beginning).
         env: variables on top of PATH, HOME, LANG and TMPDIR. Raises OSError if the command cannot be started.
         """

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import psutil
 
-from jobs.handlers.base import Completed
+from jobs.handlers.base import Completed, OnLine
 from jobs.processes import hunt
 from jobs.processes.family import die_with_parent
-from jobs.processes.output import LiveLines, OnLine, Output
+from jobs.processes.output import LiveLines, Output
 
 COMMAND_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Where commands are looked up, whatever the worker's own PATH."""

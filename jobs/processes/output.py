@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
 
-OnLine = Callable[[str, str], None]
-"""Called with the stream's name, `stdout` or `stderr`, and one line without its end."""
+from jobs.handlers.base import OnLine
 
 LIVE_LINES = 1_000
 """Lines of one command that go out live; then one that says so, and no more: a log is for people."""

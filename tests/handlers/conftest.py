@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from jobs import processes
-from jobs.handlers.base import Child, ChildResult, Completed, Handler, Level, OnChildFailure, Spawn
+from jobs.handlers.base import Child, ChildResult, Completed, Handler, Level, OnChildFailure, OnLine, Spawn
 
 
 @dataclass
@@ -55,6 +55,7 @@ class Context:
         cwd: Path | None = None,
         max_chars: int = 256_000,
         live: bool = True,
+        on_line: OnLine | None = None,
     ) -> Completed:
         return processes.run(
             argv,
@@ -63,7 +64,7 @@ class Context:
             env=env,
             cwd=cwd or self.workspace,
             max_chars=max_chars,
-            on_line=(lambda stream, line: self.log(line, stream=stream)) if live else None,
+            on_line=on_line or ((lambda stream, line: self.log(line, stream=stream)) if live else None),
         )
 
 

@@ -110,7 +110,7 @@ def test_handlers_and_providers_tell_a_reader_what_is_on(api: Api) -> None:
     }
     assert api.get("/v1/runtime/providers", key=READER).json == {
         "ok": True,
-        "providers": {"codex": {"enabled": False}, "openai": {"enabled": False}},
+        "providers": {name: {"enabled": False} for name in ("codex", "openai", "anthropic", "ollama")},
     }
 
 

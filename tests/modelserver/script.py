@@ -115,6 +115,8 @@ class Refusal:
     message: str = "refused"
     retry_after: str | None = None
     """The header's value, in seconds or as a date."""
+    location: str | None = None
+    """Where a redirect leads."""
     body: bytes | None = None
     """Sent instead of the protocol's own error object: a proxy's HTML page, for instance."""
 

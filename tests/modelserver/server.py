@@ -195,7 +195,8 @@ class _Exchange(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _refuse(self, protocol: Protocol, refusal: Refusal) -> None:
-        headers = {} if refusal.retry_after is None else {"retry-after": refusal.retry_after}
+        told = {"retry-after": refusal.retry_after, "location": refusal.location}
+        headers = {name: value for name, value in told.items() if value is not None}
         if refusal.body is not None:
             self._send(refusal.status, refusal.body, "text/html", headers)
         else:
