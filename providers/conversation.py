@@ -109,6 +109,12 @@ def tools_of(given: ChatInput) -> list[Mapping[str, Any]]:
     return list(given.tools or ())
 
 
+def check(given: ChatInput) -> None:
+    """Raise the Fault PROVIDER_INPUT of an input that cannot be asked, before anything else is done for it."""
+    conversation(given)
+    tools_of(given)
+
+
 def choice_of(given: ChatInput) -> Any:
     """Which function is to be called: a word in lower case, or an object as it is."""
     choice = given.tool_choice

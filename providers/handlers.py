@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Handler, JobContext, Needs
 from jobs.handlers.database import in_database
+from memory.context import Log
 from providers import registry
 from providers.answer import Answer, ask, with_partial
 from providers.base import Request
 from providers.codex import Codex, prompt_of
-from providers.conversation import ChatInput, choice_of, conversation, tools_of
+from providers.conversation import ChatInput, check, choice_of, conversation, tools_of
 from providers.faults import Fault
 from providers.output import ChatOutput, usage_json
+from providers.remembering import Remembering
 from rauskuclaw import errors
 
 logger = logging.getLogger("providers")
@@ -31,23 +35,24 @@ class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
     """Its name in `providers.registry`, in results and in logs."""
 
     async def arun(self, ctx: AsyncJobContext[ChatInput]) -> ChatOutput:
-        """Fails with one of PROVIDER_*; what had come of the answer is then in `details.partial_text`."""
+        """Fails with one of PROVIDER_*, then with what had come of the answer in `details.partial_text`; or with one of
+        MEMORY_CONTEXT_* and MEMORY_WRITE_*."""
         ctx.log("Starting provider-backed handler", handler=self.id)
-        try:
-            output = await self._answer(ctx)
-        except Exception as error:
-            raise failure_of(error, ctx.log, handler=self.id, provider=self.provider) from error
+        with telling(ctx.log, handler=self.id, provider=self.provider):
+            check(ctx.input)
+        remembering = await in_database(lambda: Remembering.begin(ctx.input, ctx.log))
+        with telling(ctx.log, handler=self.id, provider=self.provider):
+            output = await self._answer(ctx, remembering.given)
+        output = await in_database(lambda: remembering.end(output, ctx.job_id, ctx.log))
         ctx.log("Provider-backed handler completed", **completed_meta(self.id, output))
         return output
 
-    async def _answer(self, ctx: AsyncJobContext[ChatInput]) -> ChatOutput:
-        given = ctx.input
-        messages, tools, choice = conversation(given), tools_of(given), choice_of(given)
+    async def _answer(self, ctx: AsyncJobContext[ChatInput], given: ChatInput) -> ChatOutput:
         provider = await in_database(lambda: registry.prepare(self.provider))
         request = Request(
-            messages=messages,
-            tools=tools,
-            tool_choice=choice,
+            messages=conversation(given),
+            tools=tools_of(given),
+            tool_choice=choice_of(given),
             temperature=given.temperature,
             max_tokens=given.max_tokens,
             connect_timeout_sec=min(10.0, max(0.1, ctx.remaining_sec())),
@@ -72,21 +77,27 @@ class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
         return refused_input(message, ctx_log, handler=self.id, provider=self.provider)
 
 
-def refused_input(message: str, log: Any, *, handler: str, provider: str) -> AttemptFailed:
+def refused_input(message: str, log: Log, *, handler: str, provider: str) -> AttemptFailed:
     """The failure of an input that is no conversation."""
     return _told(Fault(errors.PROVIDER_INPUT, message).as_failure(), log, handler=handler, provider=provider)
 
 
-def failure_of(error: Exception, log: Any, *, handler: str, provider: str) -> AttemptFailed:
-    """How the attempt ends for whatever was raised, noted in the job's log as clients look for it (contract 4.7)."""
+@contextmanager
+def telling(log: Log, *, handler: str, provider: str) -> Iterator[None]:
+    """Turn whatever is raised into the end of the attempt, and note it in the job's log as clients look for it."""
+    try:
+        yield
+    except Exception as error:
+        raise _told(_failure_of(error, provider), log, handler=handler, provider=provider) from error
+
+
+def _failure_of(error: Exception, provider: str) -> AttemptFailed:
     if isinstance(error, AttemptFailed):
-        failure = error
-    elif isinstance(error, Fault):
-        failure = error.as_failure()
-    else:
+        return error
+    if not isinstance(error, Fault):
         logger.error("the %s provider raised", provider, exc_info=error)
-        failure = Fault(errors.PROVIDER_ERROR, str(error) or type(error).__name__, _system_code(error)).as_failure()
-    return _told(failure, log, handler=handler, provider=provider)
+        error = Fault(errors.PROVIDER_ERROR, str(error) or type(error).__name__, _system_code(error))
+    return error.as_failure()
 
 
 def _system_code(error: Exception) -> dict[str, str] | None:
@@ -94,7 +105,7 @@ def _system_code(error: Exception) -> dict[str, str] | None:
     return {"errno": code} if code else None
 
 
-def _told(failure: AttemptFailed, log: Any, *, handler: str, provider: str) -> AttemptFailed:
+def _told(failure: AttemptFailed, log: Log, *, handler: str, provider: str) -> AttemptFailed:
     details = {name: value for name, value in (failure.details or {}).items() if name != "partial_text"}
     facts = {"code": failure.code.name, "details": details or None, "error": failure.message}
     log("Provider-backed handler failed", "error", handler=handler, provider=provider, **facts)
@@ -142,16 +153,18 @@ class CodexChat(Handler[ChatInput, CodexOutput]):
     def run(self, ctx: JobContext[ChatInput]) -> CodexOutput:
         """Fails with one of PROVIDER_*."""
         ctx.log("Starting provider-backed handler", handler=self.id)
-        try:
-            output = self._answer(ctx)
-        except Exception as error:
-            raise failure_of(error, ctx.log, handler=self.id, provider=self.provider) from error
+        with telling(ctx.log, handler=self.id, provider=self.provider):
+            prompt_of(ctx.input)
+        remembering = Remembering.begin(ctx.input, ctx.log)
+        with telling(ctx.log, handler=self.id, provider=self.provider):
+            output = self._answer(ctx, remembering.given)
+        output = remembering.end(output, ctx.job_id, ctx.log)
         facts = output.model_dump(include={"local_provider", "command_preview", "auth_mode"})
         ctx.log("Provider-backed handler completed", **completed_meta(self.id, output, **facts))
         return output
 
-    def _answer(self, ctx: JobContext[ChatInput]) -> CodexOutput:
-        prompt = prompt_of(ctx.input)
+    def _answer(self, ctx: JobContext[ChatInput], given: ChatInput) -> CodexOutput:
+        prompt = prompt_of(given)
         codex = Codex.prepare()
         run = codex.answer(prompt, ctx.run_process, emit=ctx.emit, remaining_sec=ctx.remaining_sec)
         return CodexOutput(
