@@ -34,7 +34,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from access import audit
-from jobs import dispatch
+from jobs import dispatch, results
 from jobs.lifecycle import Line, append_logs
 from jobs.models import CallbackDelivery
 from jobs.sql import statement
@@ -175,6 +175,7 @@ class _Traffic:
         host = _authority(delivery.url)
         with self._lock:
             self._by_host[host] += 1
+        delivery.payload = results.payload(delivery)
         future = _threads().submit(_send, delivery, config)
         future.add_done_callback(lambda _: self._end(host))
         return future

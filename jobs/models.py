@@ -237,6 +237,10 @@ class Job(models.Model):
         max_length=7, default="process", db_default="process", help_text="What its handler runs in: process or io"
     )
 
+    result_size_bytes = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Of a result that is kept apart, in LargeResult; `result` is null then"
+    )
+
     trace = models.CharField(  # noqa: DJ001 - null takes no room, and traces are off as a rule
         max_length=55, null=True, blank=True, help_text="W3C traceparent of whoever made it; null: not traced"
     )
@@ -311,6 +315,16 @@ class Job(models.Model):
     def is_suspended(self) -> bool:
         """Whether it waits for its children. Its dependencies had all succeeded before it first ran."""
         return self.status == Status.QUEUED and self.waiting_on > 0 and self.phase > 0
+
+
+class LargeResult(models.Model):
+    """A result of more than RESULT_INLINE_MAX_BYTES: read where it is asked for, and in no list or stream."""
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="large_result")
+    content = models.TextField(help_text="JSON")
+
+    def __str__(self) -> str:
+        return f"result of {self.job_id}"
 
 
 class JobGroup(models.Model):

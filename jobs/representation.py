@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, PydanticUserError
 from pydantic.json_schema import JsonSchemaMode
 
+from jobs import results
 from jobs.handlers import registry
 from jobs.models import Attempt, CallbackDelivery, Job, JobLog, JobType
 from jobs.queries import FailureGroup
@@ -18,8 +19,11 @@ Json = Any
 """Whatever JSON can hold, as Python objects."""
 
 
-def job_json(job: Job) -> dict[str, Json]:
-    """The contract's job object (2.2): exactly these 15 keys in this order."""
+def job_json(job: Job, *, whole: bool = False) -> dict[str, Json]:
+    """The contract's job object (2.2): exactly these 15 keys in this order.
+
+    whole: with a result that is kept apart, too (one more statement, for such a job alone); else what stands for it.
+    """
     return {
         "id": str(job.id),
         "type": job.type,
@@ -32,7 +36,7 @@ def job_json(job: Job) -> dict[str, Json]:
         "callback_url": job.callback_url,
         "tags": job.tags,
         "input": job.input,
-        "result": job.result,
+        "result": results.of(job) if whole else results.shown(job),
         "error": job.error,
         "created_at": iso_ms(job.created_at),
         "updated_at": iso_ms(job.updated_at),

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from jobs import results
 from jobs.explain import Reason
 from jobs.models import Attempt, CallbackDelivery, Job, JobLog, JobType, Status
 from jobs.queues import QueueOverview
@@ -93,7 +94,10 @@ def job_page(
     parts = [
         pairs(facts, paint),
         _part("why", why, paint),
-        *(_part(name, pretty(getattr(job, name)), paint) for name in ("input", "result", "error")),
+        *(
+            _part(name, pretty(value), paint)
+            for name, value in (("input", job.input), ("result", results.shown(job)), ("error", job.error))
+        ),
         _part("attempts", _attempt_table(attempts, paint) if attempts else "", paint),
         _part("callbacks", _callback_table(callbacks, paint) if callbacks else "", paint),
     ]

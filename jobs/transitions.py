@@ -108,10 +108,15 @@ class Finish:
     def success(cls, job_id: uuid.UUID, fence: int, *, result: Any, lines: Sequence[dict[str, Any]] = ()) -> Self:
         """running → succeeded. Raises NotStorable if `result` is not JSON, or is too large."""
         encoded = dumps(result)
-        if len(encoded) > MAX_RESULT_BYTES:
-            raise NotStorable(f"{len(encoded)} bytes of JSON; at most {MAX_RESULT_BYTES} are kept")
+        size_bytes = len(encoded.encode())
+        if size_bytes > MAX_RESULT_BYTES:
+            raise NotStorable(f"{size_bytes} bytes of JSON; at most {MAX_RESULT_BYTES} are kept")
+        is_large = size_bytes > load().result_inline_max_bytes
         line = log_line(LAST, "Job succeeded", "info", None, None)
-        return cls._of(job_id, fence, Outcome.SUCCEEDED, [*lines, line], result=encoded)
+        return cls._of(
+            job_id, fence, Outcome.SUCCEEDED, [*lines, line], result=None if is_large else encoded,
+            large_result=encoded if is_large else None,
+        )  # fmt: skip
 
     @classmethod
     def failure(
@@ -155,6 +160,7 @@ class Finish:
         lines: Sequence[dict[str, Any]],
         *,
         result: str | None = None,
+        large_result: str | None = None,
         error: str | None = None,
         retry: bool = False,
         retry_in_sec: float = 0.0,
@@ -162,8 +168,8 @@ class Finish:
     ) -> Self:
         params = {
             "id": job_id, "fence": fence, "outcome": outcome.value, "retry": retry, "retry_in_sec": retry_in_sec,
-            "loss": loss, "loss_limit": load().worker_lost_limit, "result": result, "error": error,
-            "lines": dumps(lines),
+            "loss": loss, "loss_limit": load().worker_lost_limit, "result": result,
+            "large_result": large_result, "error": error, "lines": dumps(lines),
         }  # fmt: skip
         return cls(job_id, params)
 

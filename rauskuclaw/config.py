@@ -178,6 +178,11 @@ class Config(ModelSettings):
         cfg="jobs.priority_ageing_sec", ge=0, le=86_400,
     )  # fmt: skip
 
+    result_inline_max_bytes: int = setting(
+        262_144, "RESULT_INLINE_MAX_BYTES", "Largest result, in bytes of JSON, that lists and streams carry whole; a"
+        " larger one is kept apart.", cfg="jobs.result_inline_max_bytes", ge=1024, le=8_388_608,
+    )  # fmt: skip
+
     worker_id: str = setting(
         socket.gethostname, "WORKER_ID", "Name of this worker in logs and attempts; the host name by default.",
         cfg="worker.id", renamed_by="worker.worker_id_env", min_length=1, max_length=120,

@@ -19,7 +19,7 @@ from unfold.decorators import action as dialog_action
 from unfold.enums import ActionVariant
 
 from access.admin import actor_of
-from jobs import lifecycle, queries
+from jobs import lifecycle, queries, results
 from jobs.admin.common import ReadOnlyAdmin, badge, each, json_block
 from jobs.explain import explain
 from jobs.lifecycle import RULES
@@ -200,7 +200,7 @@ class JobAdmin(ReadOnlyAdmin):
             "documents": [
                 (name, json_block(value))
                 for name in ("error", "result", "input")
-                if (value := getattr(job, name)) is not None
+                if (value := results.shown(job) if name == "result" else getattr(job, name)) is not None
             ],
             "dependencies": list(dependencies.only("job", "depends_on__type", "depends_on__status")),
             "log": None if log is None else [(line, _compact(line.meta)) for line in log[-LOG_LINES:]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.api import bulk, job_types, queues, retention, views
+from jobs.api import bulk, job_types, queues, result, retention, views
 from jobs.api.stream import stream
 
 urlpatterns = [
@@ -20,6 +20,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/explain", views.JobExplainView.as_view(), name="job-explain"),
     path("jobs/<str:job_id>/tree", views.JobTreeView.as_view(), name="job-tree"),
     path("jobs/<str:job_id>/callbacks", views.JobCallbacksView.as_view(), name="job-callbacks"),
+    path("jobs/<str:job_id>/result", result.JobResultView.as_view(), name="job-result"),
     path("jobs/<str:job_id>/stream", stream, name="job-stream"),
     path("callbacks/<int:delivery_id>/redeliver", views.CallbackRedeliverView.as_view(), name="callback-redeliver"),
     path("dev/jobs", views.DevJobsView.as_view(), name="dev-jobs"),

@@ -88,7 +88,7 @@ class JobsView(APIView):
             idempotency_key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
             principal=principal,
         )
-        body = {"ok": True, "job": job_json(done.job), "idempotent": done.idempotent}
+        body = {"ok": True, "job": job_json(done.job, whole=True), "idempotent": done.idempotent}
         return Response(body, status=200 if done.idempotent else 201)
 
 
@@ -145,7 +145,7 @@ class JobView(APIView):
         """Get a job. A job on a queue that the key may not see is a 404."""
         job = queries.visible_job(job_id, principal=principal_of(request))
         beside = {"progress": job.progress, "flow": flow_json(job), "links": _links(job, request)}
-        return Response({"ok": True, "job": job_json(job), **beside})
+        return Response({"ok": True, "job": job_json(job, whole=True), **beside})
 
 
 class JobCancelView(APIView):
@@ -156,7 +156,7 @@ class JobCancelView(APIView):
         """Cancel a queued or running job, whose processes are stopped; 409 when it has succeeded or failed."""
         principal = principal_of(request)
         job = queries.visible_job(job_id, principal=principal)
-        return Response({"ok": True, "job": job_json(lifecycle.cancel(job.id, by=principal.actor))})
+        return Response({"ok": True, "job": job_json(lifecycle.cancel(job.id, by=principal.actor), whole=True)})
 
 
 class JobRetryView(APIView):
@@ -167,7 +167,7 @@ class JobRetryView(APIView):
         """Queue a failed or cancelled job again, as a new series of up to max_attempts attempts; 409 for others."""
         principal = principal_of(request)
         job = queries.visible_job(job_id, principal=principal)
-        return Response({"ok": True, "job": job_json(lifecycle.reopen(job.id, by=principal.actor))})
+        return Response({"ok": True, "job": job_json(lifecycle.reopen(job.id, by=principal.actor), whole=True)})
 
 
 class JobLogsView(APIView):

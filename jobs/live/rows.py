@@ -19,9 +19,10 @@ STATEMENT_SEC = 15.0
 UNAVAILABLE = (psycopg.Error, OSError, TimeoutError)
 """What a reading raises when Postgres is away."""
 
+# In the order of the model, as Model.from_db takes them.
 JOB_FIELDS = (
     "id", "type", "queue", "status", "priority", "timeout_sec", "attempts", "max_attempts", "callback_url", "tags",
-    "input", "result", "error", "created_at", "updated_at", "progress",
+    "input", "result", "error", "created_at", "updated_at", "progress", "result_size_bytes",
 )  # fmt: skip
 
 # `version` is the row version's xmin: any committed UPDATE changes it, so an unchanged job costs neither its columns

@@ -1,6 +1,7 @@
 -- End a running attempt: succeeded, or failed with or without another try; with its log lines, its attempt row and
 -- the callback's outbox row. No row comes back for a stale attempt: the fence is not the row's any more.
 -- retry is granted while attempts are left and the job has not cost too many workers.
+-- large_result: JSON text that is kept apart from the row; null for a small result, which is `result`.
 -- alone: only for a job without dependants, so that the statement may be its own transaction; no row otherwise, too.
 -- Locks: the job's row.
 -- status || '' keeps the planner on the primary key: the indexes that start with a status are full of dead entries.
@@ -18,6 +19,7 @@ WITH ended AS (
         END,
         worker_losses = worker_losses + %(loss)s::int,
         result = CASE WHEN %(outcome)s::text = 'succeeded' THEN %(result)s::jsonb ELSE result END,
+        result_size_bytes = CASE WHEN %(outcome)s::text = 'succeeded' THEN octet_length(%(large_result)s::text) END,
         error = CASE WHEN %(outcome)s::text = 'succeeded' THEN NULL ELSE %(error)s::jsonb END,
         available_at = clock_timestamp() + make_interval(secs => %(retry_in_sec)s::float8),
         updated_at = clock_timestamp(), locked_by = '', node = NULL, lease_expires_at = NULL
@@ -32,6 +34,10 @@ attempt AS (
         ran_ms = GREATEST(0, (EXTRACT(EPOCH FROM ended.updated_at - a.started_at) * 1000)::bigint)
     FROM ended
     WHERE a.job_id = ended.id AND a.number = ended.fence
+),
+large_result AS (
+    INSERT INTO jobs_largeresult (job_id, content)
+    SELECT id, %(large_result)s::text FROM ended WHERE result_size_bytes IS NOT NULL
 ),
 line AS (
     INSERT INTO jobs_joblog (job_id, job_created_at, ts, level, message, meta)

@@ -26,6 +26,9 @@ counted AS (
     SELECT queue, status, count(*) FROM gone GROUP BY queue, status ORDER BY queue, status
     ON CONFLICT (queue, status) DO UPDATE SET count = p.count + EXCLUDED.count
 ),
+large_results AS (
+    DELETE FROM jobs_largeresult WHERE job_id = ANY (%(ids)s::uuid[])
+),
 deleted AS (
     DELETE FROM jobs_job WHERE id = ANY (%(ids)s::uuid[]) RETURNING 1
 )

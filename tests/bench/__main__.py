@@ -1,8 +1,8 @@
 """`python -m tests.bench [names] [--quick | --full] [--out FOLDER]`: measure, keep the raw JSON, write the page.
 
-Names: throughput, posts, live, waiting, growth, schedules, memory; all of them without one. `--page` writes the page
-anew from the JSON that is there. A quick run's results go to var/bench: it proves that everything runs and shows what
-is grossly wrong.
+Names: throughput, posts, live, waiting, growth, schedules, retention, memory; all of them without one. `--page` writes
+the page anew from the JSON that is there. A quick run's results go to var/bench: it proves that everything runs and
+shows what is grossly wrong.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rauskuclaw.config import ROOT
-from tests.bench import growth, io, live, machine, memory, page, posts, schedules, throughput
+from tests.bench import growth, io, live, machine, memory, page, posts, retention, schedules, throughput
 from tests.bench.lab import Lab
 
-NAMES = ("throughput", "posts", "live", "waiting", "growth", "schedules", "memory")
+NAMES = ("throughput", "posts", "live", "waiting", "growth", "schedules", "retention", "memory")
 
 
 def main() -> int:
@@ -88,6 +88,8 @@ def _run(name: str, lab: Lab, *, quick: bool, full: bool, rounds: int | None) ->
             return growth.run(lab, quick=quick, full=full)
         case "schedules":
             return schedules.run(lab, quick=quick)
+        case "retention":
+            return retention.run(lab, quick=quick, full=full)
         case _:
             return memory.run(lab, quick=quick, full=full)
 
@@ -97,6 +99,10 @@ def _faults(name: str, result: dict[str, Any]) -> list[str]:
         return [f"{use}: {'; '.join(faults)}" for use, faults in result["faults"].items()]
     if name == "schedules":
         return [f"{result['twice']} due times made two jobs"] if result["twice"] else []
+    if name == "retention":
+        left = {"finished jobs": result["remaining"], "lines of them": result["lines_left"]}
+        faults = [f"{number} {what} were left" for what, number in left.items() if number]
+        return faults + ([f"{result['not_succeeded']} jobs did not succeed"] if result["not_succeeded"] else [])
     if name == "live":
         return [f"{scene['title']}: {scene['lost']} lines lost" for scene in result["scenes"].values() if scene["lost"]]
     return []

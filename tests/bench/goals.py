@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 JOBS_RATIO, START_RATIO, POSTS_RATIO, LIVE_P99_MS, TICK_MS = 0.5, 2.0, 0.5, 250.0, 1000.0
+PRUNING_RATIO, PER_SEC = 2.0, 300
 WAITING_MIB, WAITING_CANCEL_MS = 300, 1000
 RIVALS = ("procrastinate", "rq", "dramatiq")
 AS_DURABLE = "dramatiq_kept"
@@ -38,6 +39,7 @@ def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
         _growth(found.get("growth")),
         Goal("memory search, 100,000 rows, against bare SQL", "at least 0.8", "–", None),
         _schedules(found.get("schedules")),
+        _retention(found.get("retention")),
     ]
 
 
@@ -130,3 +132,13 @@ def _schedules(result: dict[str, Any] | None) -> Goal:
         return Goal(what, wanted, "–", None)
     shown = f"p50 {result['p50_ms']:.0f} ms, longest {result['max_ms']:.0f} ms, {result['twice']} twice"
     return Goal(what, wanted, shown, result["max_ms"] < TICK_MS and not result["twice"] and not result["faults"])
+
+
+def _retention(result: dict[str, Any] | None) -> Goal:
+    what = f"5,000,000 finished jobs are pruned while {PER_SEC} jobs/s run: p99 start against p99 at rest"
+    wanted = f"at most {PRUNING_RATIO:g} ×"
+    if result is None:
+        return Goal(what, wanted, "–", None)
+    rest, pruning = (result["median_p99_ms"][name] for name in ("rest", "pruning"))
+    shown = f"{result['p99_ratio']:.2f} ({pruning:.1f} and {rest:.1f} ms; {result['jobs']:,} jobs)"
+    return Goal(what, wanted, shown, result["p99_ratio"] <= PRUNING_RATIO)

@@ -37,14 +37,19 @@ ATTEMPT = (
 )
 
 
-def load(database_url: str, count: int, *, seed: int = 1) -> None:
+def load(
+    database_url: str, count: int, *, seed: int = 1, before: datetime | None = None, partitioned: bool = False
+) -> None:
     """Add `count` finished jobs with three log lines and an attempt each, older than all there are; then ANALYZE.
 
-    The layout is the real one: its indexes, constraints and triggers are all there.
+    The layout is the real one: its indexes, constraints and triggers are all there. before: all of them were made
+    before that. partitioned: make the partitions of the log for their days, which elsewhere time has made.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         row = connection.execute("SELECT min(created_at) FROM jobs_job").fetchone()
-        before = (row[0] if row else None) or datetime.now(UTC)
+        before = before or (row[0] if row else None) or datetime.now(UTC)
+        if partitioned:
+            _make_partitions(connection, before - timedelta(seconds=SPACING_SEC * (count + 1)), before)
         luck = random.Random(f"{seed} {count} {before.timestamp() // 86400}")
         for start in range(0, count, SLICE):
             jobs = [
@@ -56,6 +61,15 @@ def load(database_url: str, count: int, *, seed: int = 1) -> None:
             _copy(connection, "jobs_attempt", ATTEMPT, (job.attempt() for job in jobs))
         for table in ("jobs_job", "jobs_joblog", "jobs_attempt"):
             connection.execute(f"VACUUM (ANALYZE) {table}".encode())
+
+
+def _make_partitions(connection: psycopg.Connection, oldest: datetime, newest: datetime) -> None:
+    day = oldest.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    while day <= newest:
+        name = f"jobs_joblog_{day:%Y%m%d}"
+        bounds = f"FROM ('{day.isoformat()}') TO ('{(day + timedelta(days=1)).isoformat()}')"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF jobs_joblog FOR VALUES {bounds}".encode())
+        day += timedelta(days=1)
 
 
 class _Job:

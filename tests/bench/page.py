@@ -50,7 +50,7 @@ def write(folder: Path) -> Path:
     parts.append(_goals(results))
     sections = {
         "throughput": _throughput, "posts": _posts, "live": _live, "waiting": _waiting, "growth": _growth,
-        "schedules": _schedules,
+        "schedules": _schedules, "retention": _retention,
         "memory": _memory,
     }  # fmt: skip
     for name, section in sections.items():
@@ -290,6 +290,26 @@ def _schedules(result: dict[str, Any], folder: Path) -> str:
 {result["schedules"]:,} schedules, {result["due_per_sec"]:,} due each second, for {result["seconds"]} s. {result["tickers"]} processes tick at once each second: what one has in hand the other skips. Half by interval, half by cron in a zone with summer time.
 
 {_table(("what", "measured"), rows)}"""
+
+
+def _retention(result: dict[str, Any], folder: Path) -> str:
+    rows = [
+        (
+            f"{name}, round {number}", f"{one['p50_ms']:.1f}", f"{one['p99_ms']:.1f}", f"{one['submitted_per_sec']:,.0f}",
+            f"{one['pruned_per_sec']:,}" if "pruned_per_sec" in one else "–",
+        )
+        for number in range(1, len(result["rounds"]["rest"]) + 1)
+        for name, one in ((name, result["rounds"][name][number - 1]) for name in ("rest", "pruning"))
+    ]  # fmt: skip
+    end = result["to_the_end"]
+    partitions = sum(one.get("removed", {}).get("log_partitions", 0) for one in [*result["rounds"]["pruning"], end])
+    return f"""## Retention
+
+{result["jobs"]:,} finished jobs with three log lines and an attempt each, all older than their policy, beside {result["per_sec"]} new no-op jobs a second, submitted a call each. Rounds of {result["seconds"]} s at rest and beside `manage.py retention` take turns. Start is from the job's row to its attempt's, both by Postgres' clock. The lines went with {partitions} partitions.
+
+{_table(("", "start p50, ms", "p99, ms", "submitted a second", "pruned a second"), rows)}
+
+Median p99 while pruning: {result["p99_ratio"]:.2f} × that at rest. Then what was left went under the same load: {end["removed"].get("jobs", 0):,} jobs in {end["took_sec"]:,.0f} s ({end["pruned_per_sec"]:,} a second, rests included)."""
 
 
 def _memory(result: dict[str, Any], folder: Path) -> str:

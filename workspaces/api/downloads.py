@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import BinaryIO
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -14,13 +12,11 @@ from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header, http_date
 
 from rauskuclaw import errors
-from rauskuclaw.errors import Problem
+from rauskuclaw.api.ranges import byte_range
 from workspaces.paths import WorkspacePath
 from workspaces.tree import Entry, Tree, failing
 
 PIECE_BYTES = 262_144
-# One range; of several, and of other units, nothing is understood, and so the whole file is sent, as the RFC has it.
-_RANGE = re.compile(r"bytes=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.ASCII | re.IGNORECASE)
 
 
 class _Pieces:
@@ -64,7 +60,7 @@ def _unmodified(request: HttpRequest, entry: Entry) -> HttpResponseBase | None:
 
 def _whole_or_part(request: HttpRequest, file: BinaryIO, entry: Entry) -> HttpResponseBase:
     size = entry.info.st_size
-    asked = _range(request, entry)
+    asked = byte_range(request, size_bytes=size, etag=entry.etag, what=str(entry.path))
     first, last = asked or (0, size - 1)
     length = last - first + 1
     headers = {
@@ -81,25 +77,3 @@ def _whole_or_part(request: HttpRequest, file: BinaryIO, entry: Entry) -> HttpRe
     with failing(errors.WORKSPACE_DOWNLOAD_FAILED, entry.path):
         file.seek(first)
     return StreamingHttpResponse(_Pieces(file, length), status=status, headers=headers)
-
-
-def _range(request: HttpRequest, entry: Entry) -> tuple[int, int] | None:
-    """The first and the last byte that are asked for; None for all of them."""
-    match = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if match is None or match[0].endswith("=-") or request.headers.get("If-Range", entry.etag) != entry.etag:
-        return None
-    size = entry.info.st_size
-    if not match[1]:
-        first, last = max(0, size - int(match[2] or 0)), size - 1
-    else:
-        first, last = int(match[1]), min(size - 1, int(match[2] or size))
-        with suppress(ValueError):
-            if int(match[2]) < first:
-                return None
-    if first > last:
-        raise Problem(
-            errors.RANGE_NOT_SATISFIABLE,
-            f"{entry.path} has {size:,} bytes.",
-            headers={"Content-Range": f"bytes */{size}"},
-        )
-    return first, last

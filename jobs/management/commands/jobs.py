@@ -83,7 +83,7 @@ class Command(OperatorCommand):
         job = job_by_prefix(id)
         reasons, attempts, callbacks = explain(job), queries.attempts_of(job), queries.callbacks_of(job)
         facts = {
-            "job": job_json(job),
+            "job": job_json(job, whole=True),
             "reasons": [reason.as_json() for reason in reasons],
             "attempts": [attempt_json(attempt) for attempt in attempts],
             "callbacks": [delivery_json(delivery) for delivery in callbacks],
