@@ -19,8 +19,8 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from access import audit, keys, secrets
-from access.models import ApiKey, AuditEntry, Secret
+from access import audit, keys, secrets, ui_prefs
+from access.models import ApiKey, AuditEntry, Secret, UiPrefs
 from rauskuclaw.admin_filters import MomentFilter
 from rauskuclaw.errors import Problem
 
@@ -165,6 +165,28 @@ class SecretAdmin(ModelAdmin):  # type: ignore[misc]
         """Delete each of them."""
         for name in list(queryset.values_list("name", flat=True)):
             secrets.delete(name, by=actor_of(request))
+
+
+@admin.register(UiPrefs)
+class UiPrefsAdmin(ModelAdmin):  # type: ignore[misc]
+    """Preferences of clients, to read and to reset. Clients write them; what of them is secret is among the secrets."""
+
+    list_display = ["scope", "updated_at"]
+    readonly_fields = ["scope", "value", "created_at", "updated_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Clients do that."""
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: UiPrefs) -> None:
+        """Reset a scope, with its secrets, through the verb that records."""
+        ui_prefs.replace(obj.scope, {}, by=actor_of(request))
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[UiPrefs]) -> None:
+        """Reset each of them."""
+        for prefs in queryset:
+            self.delete_model(request, prefs)
 
 
 @admin.register(AuditEntry)

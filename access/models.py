@@ -131,3 +131,19 @@ class Secret(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class UiPrefs(models.Model):
+    """The preferences of a client, by scope (contract 2.12). Those that are secrets are in `Secret`, not here."""
+
+    scope = models.CharField(primary_key=True, max_length=80)
+    value = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "client preferences"
+        ordering = ["scope"]
+
+    def __str__(self) -> str:
+        return self.scope

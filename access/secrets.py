@@ -66,10 +66,16 @@ def read(name: str) -> str:
 
     Raises SecretUnavailable.
     """
-    sealed = Secret.objects.filter(name=name).values_list("sealed", flat=True).first()
-    if sealed is None:
+    value = find(name)
+    if value is None:
         raise SecretUnavailable(f"there is no secret named {name}: `manage.py secrets set {name}`")
-    return _opened(sealed, name)
+    return value
+
+
+def find(name: str) -> str | None:
+    """As `read`; None where there is no such secret."""
+    sealed = Secret.objects.filter(name=name).values_list("sealed", flat=True).first()
+    return None if sealed is None else _opened(sealed, name)
 
 
 def resolve(reference: str, *, purpose: str) -> str:

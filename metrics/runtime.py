@@ -9,13 +9,13 @@ from typing import Any
 
 from django.db.models.functions import Now
 
+from access import runtime_tools
 from access.principals import Principal
 from jobs import nodes, queues
 from jobs.models import Job, Node, Status
 from metrics import counting
 from providers.overview import providers as provider_settings
 from rauskuclaw.api.fields import iso_ms
-from rauskuclaw.config import load
 
 RATE_WINDOW_SEC = 60
 """What rates are taken over: so far back, counting is exact."""
@@ -86,7 +86,8 @@ def busy_queues(principal: Principal) -> list[dict[str, Any]]:
 
 def handlers(principal: Principal) -> dict[str, dict[str, Any]]:
     """What the built-in handlers that reach out are set to; how, only for admins."""
-    config = load()
+    config = runtime_tools.now_effective()
+    brave_key = config.web_search_brave_api_key
     settings: dict[str, dict[str, Any]] = {
         "deploy": {
             "enabled": bool(config.deploy_target_allowlist),
@@ -108,7 +109,7 @@ def handlers(principal: Principal) -> dict[str, dict[str, Any]]:
         "web_search": {
             "enabled": config.web_search_enabled,
             "provider": config.web_search_provider,
-            "brave_api_key_configured": config.web_search_brave_api_key is not None,
+            "brave_api_key_configured": brave_key is not None and bool(brave_key.get_secret_value()),
             "timeout_ms": config.web_search_timeout_ms,
             "max_results": config.web_search_max_results,
             "base_url": config.web_search_base_url,

@@ -28,6 +28,7 @@ _GROUPS = (
         (
             ("API keys", "key", "access.apikey"),
             ("Secrets", "lock", "access.secret"),
+            ("Client preferences", "tune", "access.uiprefs"),
             ("Audit log", "policy", "access.auditentry"),
             ("Users", "person", "auth.user"),
             ("Groups", "group", "auth.group"),
@@ -42,7 +43,12 @@ _GROUPS = (
         ),
     ),
 )
-_ELSEWHERE = (("Home", "home", "home"), ("API docs", "menu_book", "docs"), ("Browse the API", "api", "jobs"))
+_ELSEWHERE = (
+    ("Home", "home", "home"),
+    ("API docs", "menu_book", "docs"),
+    ("Browse the API", "api", "jobs"),
+    ("Workspace", "folder_open", "workspace-files"),
+)
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ def hide(secret: str) -> None:
 def _clean(value: Any, name: str = "") -> Any:
     if name.startswith("_"):
         return value
-    if name and value is not None and _names_a_secret(name):
+    if name and value is not None and names_a_secret(name):
         return HIDDEN
     if isinstance(value, str):
         return redacted_text(value)
@@ -126,7 +126,8 @@ def _any_of(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 @lru_cache(maxsize=1024)
-def _names_a_secret(name: str) -> bool:
+def names_a_secret(name: str) -> bool:
+    """Whether a field of this name holds a secret."""
     return _SECRET_NAME.fullmatch(name) is not None
 
 

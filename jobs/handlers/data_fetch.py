@@ -8,12 +8,12 @@ from typing import Any
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, field_validator
 
+from access import runtime_tools
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Needs
 from jobs.handlers.fields import ObjectInput, WholeNumber
 from jobs.handlers.upstream import failing_as
 from jobs.storable import NotStorable, dumps
 from rauskuclaw import errors
-from rauskuclaw.config import load
 from rauskuclaw.netguard import (
     BlockedUrl,
     ParsedUrl,
@@ -84,7 +84,7 @@ class DataFetch(AsyncHandler[DataFetchInput, DataFetchOutput]):
 
     async def arun(self, ctx: AsyncJobContext[DataFetchInput]) -> DataFetchOutput:
         """Raises AttemptFailed: HANDLER_DISABLED, POLICY_DENIED (for good), UPSTREAM_ERROR."""
-        config = load()
+        config = await runtime_tools.aeffective()
         if not config.data_fetch_enabled:
             raise AttemptFailed(errors.HANDLER_DISABLED, "DATA_FETCH_ENABLED=1 required for data.fetch")
         if not config.data_fetch_allowlist:

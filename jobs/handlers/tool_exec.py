@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from access import runtime_tools
 from jobs.handlers.base import AttemptFailed, Completed, Handler, JobContext, Needs
 from jobs.handlers.fields import ObjectInput, WholeNumber
 from rauskuclaw import errors
-from rauskuclaw.config import load
 
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Where a command given as a bare name is looked for, whatever the worker's own PATH."""
@@ -76,7 +76,7 @@ class ToolExec(Handler[ExecInput, ExecOutput]):
         Fails with HANDLER_DISABLED, POLICY_DENIED, INPUT_INVALID, or COMMAND_FAILED: exit code not 0, time limit,
         not installed here. The last is worth another attempt, on another worker perhaps.
         """
-        config, given = load(), ctx.input
+        config, given = runtime_tools.effective(), ctx.input
         if not config.tool_exec_enabled:
             raise AttemptFailed(errors.HANDLER_DISABLED, "TOOL_EXEC_ENABLED=1 required for tool.exec")
         name, *args = _argv(given)

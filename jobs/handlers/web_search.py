@@ -14,11 +14,12 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from access import runtime_tools
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Needs, Retry
 from jobs.handlers.fields import ObjectInput, WholeNumber
 from jobs.handlers.upstream import failing_as
 from rauskuclaw import errors
-from rauskuclaw.config import Config, load
+from rauskuclaw.config import Config
 from rauskuclaw.netguard import (
     BlockedUrl,
     ParsedUrl,
@@ -91,7 +92,7 @@ class WebSearch(AsyncHandler[WebSearchInput, WebSearchOutput]):
 
     async def arun(self, ctx: AsyncJobContext[WebSearchInput]) -> WebSearchOutput:
         """Raises AttemptFailed: HANDLER_DISABLED; POLICY_DENIED; UPSTREAM_ERROR, for good where it refuses us (4xx)."""
-        config = load()
+        config = await runtime_tools.aeffective()
         if not config.web_search_enabled:
             raise AttemptFailed(errors.HANDLER_DISABLED, "WEB_SEARCH_ENABLED=1 required for tools.web_search")
         asked = ctx.input
@@ -111,7 +112,7 @@ class WebSearch(AsyncHandler[WebSearchInput, WebSearchOutput]):
 
 async def _brave(client: httpx.AsyncClient, config: Config, query: str, count: int) -> tuple[AnsweredBy, list[_Hit]]:
     key = config.web_search_brave_api_key
-    if key is None:
+    if key is None or not key.get_secret_value():
         raise AttemptFailed(errors.HANDLER_DISABLED, "WEB_SEARCH_BRAVE_API_KEY required for the provider brave")
     url = f"{config.web_search_brave_endpoint}?{urlencode({'q': query, 'count': count})}"
     headers = {"accept": "application/json", "x-subscription-token": key.get_secret_value()}

@@ -122,5 +122,6 @@ def test_the_openapi_schema_of_access_is_complete_and_without_warnings(capsys: p
     assert set(schema["components"]["securitySchemes"]) == {"ApiKey", "Session"}
     assert set(schema["paths"]) == {
         "/auth/whoami", "/auth/sse-token", "/auth/session", "/keys", "/keys/{key_id}", "/secrets", "/secrets/{name}",
+        "/ui-prefs",
     }  # fmt: skip
     assert (capsys.readouterr().err, bool(GENERATOR_STATS)) == ("", False)

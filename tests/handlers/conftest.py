@@ -13,8 +13,16 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 
+from access import runtime_tools
 from jobs import processes
 from jobs.handlers.base import Child, ChildResult, Completed, Handler, Level, OnChildFailure, OnLine, Spawn
+
+
+@pytest.fixture(autouse=True)
+def nothing_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers run here without a database that could hold overrides of their settings."""
+    runtime_tools.forget()
+    monkeypatch.setattr(runtime_tools, "read", dict)
 
 
 @dataclass

@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from access import runtime_tools
 from rauskuclaw import netguard
 from tests.net.servers import CA_FILE
+
+
+@pytest.fixture(autouse=True)
+def nothing_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers run here without a database that could hold overrides of their settings."""
+    runtime_tools.forget()
+    monkeypatch.setattr(runtime_tools, "read", dict)
 
 
 @pytest.fixture
