@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.api import bulk, job_types, queues, result, retention, views
+from jobs.api import bulk, intents, job_types, queues, result, retention, views
 from jobs.api.stream import stream
 
 urlpatterns = [
     path("jobs", views.JobsView.as_view(), name="jobs"),
     path("jobs/batch", views.JobBatchView.as_view(), name="job-batch"),
     path("jobs/bulk", bulk.JobBulkView.as_view(), name="job-bulk"),
+    path("jobs/submit-intent", intents.IntentsView.as_view(), name="job-intents"),
     path("jobs/dead", bulk.DeadJobsView.as_view(), name="jobs-dead"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="job-cancel"),
