@@ -25,7 +25,7 @@ logger = logging.getLogger("jobs.retention")
 
 RUN_SEC = 40.0
 """How long a run of the heartbeat takes at most; the next one, a minute after its beginning, goes on."""
-REST_SHARE = 2.0
+REST_SHARE = 1.0
 """After each transaction it rests for so many times as long as that took: others share the disk."""
 REST_MOST_SEC = 1.0
 TELL_SEC = 5.0

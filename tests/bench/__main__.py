@@ -100,9 +100,10 @@ def _faults(name: str, result: dict[str, Any]) -> list[str]:
     if name == "schedules":
         return [f"{result['twice']} due times made two jobs"] if result["twice"] else []
     if name == "retention":
-        left = {"finished jobs": result["remaining"], "lines of them": result["lines_left"]}
+        is_over = not result["to_the_end"]["more"]
+        left = {"finished jobs": result["remaining"], "lines of them": result["lines_left"]} if is_over else {}
         faults = [f"{number} {what} were left" for what, number in left.items() if number]
-        return faults + ([f"{result['not_succeeded']} jobs did not succeed"] if result["not_succeeded"] else [])
+        return faults + ([f"{result['not_succeeded']} new jobs did not succeed"] if result["not_succeeded"] else [])
     if name == "live":
         return [f"{scene['title']}: {scene['lost']} lines lost" for scene in result["scenes"].values() if scene["lost"]]
     return []

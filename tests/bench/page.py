@@ -309,7 +309,7 @@ def _retention(result: dict[str, Any], folder: Path) -> str:
 
 {_table(("", "start p50, ms", "p99, ms", "submitted a second", "pruned a second"), rows)}
 
-Median p99 while pruning: {result["p99_ratio"]:.2f} × that at rest. Then what was left went under the same load: {end["removed"].get("jobs", 0):,} jobs in {end["took_sec"]:,.0f} s ({end["pruned_per_sec"]:,} a second, rests included)."""
+Median p99 while pruning: {result["p99_ratio"]:.2f} × that at rest. Then what was left went under the same load: {end["removed"].get("jobs", 0):,} jobs in {end["took_sec"]:,.0f} s ({end["pruned_per_sec"]:,} a second, rests included){f"; {result['remaining']:,} were left then" if end["more"] else ""}."""
 
 
 def _memory(result: dict[str, Any], folder: Path) -> str:
