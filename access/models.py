@@ -71,7 +71,7 @@ class ApiKey(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who changed what. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE (migration 0002).
+    """Who changed what. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE, but for `audit.prune`.
 
     Each entry's hash covers the hash before it, so that `manage.py audit verify` finds what somebody changed past
     the triggers.
@@ -105,6 +105,21 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.action} {self.object_id} by {self.actor}"
+
+
+class AuditAnchor(models.Model):
+    """What the log's first entry follows, since older ones were deleted. At most one row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    entry_id = models.BigIntegerField(help_text="The newest entry that was deleted")
+    hash = models.CharField(max_length=64, help_text="Its hash")
+    entries = models.BigIntegerField(help_text="How many were deleted, ever")
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="auditanchor_is_one_row")]
+
+    def __str__(self) -> str:
+        return f"the audit log begins after #{self.entry_id}"
 
 
 class Secret(models.Model):

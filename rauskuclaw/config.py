@@ -328,6 +328,10 @@ class Config(ModelSettings):
         90, "RETENTION_ALERT_DAYS", "Days that a resolved alert is kept, and what was sent for it; 0: for ever.",
         cfg="retention.alert_days", ge=0, le=36_500,
     )  # fmt: skip
+    retention_audit_days: int = setting(
+        0, "RETENTION_AUDIT_DAYS", "Days that an entry of the audit log is kept; 0: for ever.",
+        cfg="retention.audit_days", ge=0, le=36_500,
+    )  # fmt: skip
 
     memory_vector_enabled: Switch = setting(
         True, "MEMORY_VECTOR_ENABLED", "`0`: memories get no vectors; they are found by text alone.",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.sessions.models import Session
 from django.db.models import QuerySet, Value
 from django.db.models.functions import Now
+from django.utils import timezone
 
+from access import audit
 from jobs.models import CallbackDelivery, IdempotencyKey, Node
-from jobs.retention.registry import Rows
+from jobs.retention.registry import BATCH, COUNTED_MOST, Old, Rows, row_bytes
 from jobs.retention.registry import register as add
 from rauskuclaw.config import load
 
@@ -36,6 +39,39 @@ def ended_sessions() -> QuerySet[Any]:
     return Session.objects.filter(expire_date__lt=Now()).order_by("expire_date")
 
 
+class AuditLog:
+    """The audit log: only from its start, and a day's worth at once, for each time leaves an entry of its own."""
+
+    name = "audit_entries"
+
+    @property
+    def policy(self) -> str:
+        """In words."""
+        days = load().retention_audit_days
+        return f"{days} days (RETENTION_AUDIT_DAYS)" if days else "for ever (RETENTION_AUDIT_DAYS)"
+
+    def old(self) -> Old:
+        """Counted, up to COUNTED_MOST."""
+        if (before := self._before()) is None:
+            return Old()
+        found = audit.prunable(before)
+        count = found[:COUNTED_MOST].count()
+        first = found.first()
+        return Old(count, first.at if first else None, count * row_bytes("access_auditentry"))
+
+    def prune(self) -> Iterable[int]:
+        """A transaction a batch."""
+        before = self._before()
+        if before is None or not audit.prunable(before - timedelta(days=1)).exists():
+            return
+        while count := audit.prune(before, limit=BATCH):
+            yield count
+
+    def _before(self) -> datetime | None:
+        days = load().retention_audit_days
+        return timezone.now() - timedelta(days=days) if days else None
+
+
 def _callback_days() -> int:
     return load().retention_callback_days
 
@@ -45,4 +81,5 @@ def register() -> None:
     add(Rows("idempotency_keys", expired_keys, "expires_at", "IDEMPOTENCY_TTL_SEC"))
     add(Rows("nodes", silent_nodes, "seen_at", "a day of silence"))
     add(Rows("sessions", ended_sessions, "expire_date", "SESSION_TTL_SEC"))
+    add(AuditLog())
     add(Rows("callbacks", settled_callbacks, "created_at", "RETENTION_CALLBACK_DAYS", days=_callback_days))
