@@ -18,6 +18,7 @@ _GROUPS = (
             ("Queues", "low_priority", "jobs.queue"),
             ("Job types", "category", "jobs.jobtype"),
             ("Retention", "auto_delete", "jobs.retentionpolicy"),
+            ("Projects", "folder", "workspaces.projectmeta"),
             ("Callbacks", "outbound", "jobs.callbackdelivery"),
             ("Workers", "memory", "jobs.node"),
         ),

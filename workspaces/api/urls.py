@@ -1,10 +1,10 @@
-"""Routes of the workspace, below `v1/`."""
+"""Routes of the workspace and of projects, below `v1/`."""
 
 from __future__ import annotations
 
 from django.urls import path
 
-from workspaces.api import search, views
+from workspaces.api import projects, search, views
 
 urlpatterns = [
     path("workspace/files", views.FilesView.as_view(), name="workspace-files"),
@@ -14,4 +14,6 @@ urlpatterns = [
     path("workspace/create", views.CreateView.as_view(), name="workspace-create"),
     path("workspace/search", search.SearchView.as_view(), name="workspace-search"),
     path("workspace/move", views.MoveView.as_view(), name="workspace-move"),
+    path("projects/meta", projects.ProjectsMetaView.as_view(), name="projects-meta"),
+    path("projects/<str:project_id>/meta", projects.ProjectMetaView.as_view(), name="project-meta"),
 ]
