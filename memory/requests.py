@@ -108,6 +108,11 @@ class Search(Filter):
     mode: Mode = "vector"
     strict: bool = False
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it is narrowed further than to its scope."""
+        return bool(self.tags or self.since or self.until or self.value is not None)
+
 
 def parse_new(body: object) -> NewMemory:
     """The body of POST /v1/memory. Raises VALIDATION_ERROR."""

@@ -6,12 +6,14 @@ while a filter leaves too few rows, and where it gives up, all of the scope is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
+from jobs import sql
 from memory import embedders, spaces, statements
 from memory.embedders.base import EmbedFailed
 from memory.embedding import as_text
@@ -53,19 +55,6 @@ class Found:
     """Why a hybrid search has found words only."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What there is to search, by vectors."""
-
-    space: Space | None
-    building: str | None
-    is_indexed: bool
-    pending: int
-    failed: int
-    is_small: bool
-    """Few enough rows fit the filter to compare them all."""
-
-
 def search(wanted: Search) -> Found:
     """Raises VECTOR_NOT_ENABLED, MEMORY_EMBEDDING_UNAVAILABLE (strict), MEMORY_EMBED_… and MEMORY_VECTOR_….
 
@@ -101,75 +90,122 @@ def _require_enabled() -> None:
 def by_meaning(wanted: Search) -> Found:
     """The nearest memories. The query is embedded by the model in use, whatever the configuration names by now."""
     _require_enabled()
-    facts = facts_of(wanted)
     if wanted.strict:
-        _require_ready(wanted, facts)
-    if facts.space is None:
-        space = spaces.live().active
-        embedders.embedder(space.provider, space.model).embed([wanted.query])
-        return Found((), "vector", facts.pending, facts.failed, space.model)
-    space = facts.space
-    (query,) = embedders.embedder(space.provider, space.model).embed([wanted.query])
-    matches = nearest(query.tolist(), wanted, facts)
-    return Found(matches, "vector", facts.pending, facts.failed, space.model, facts.building)
+        _require_ready(wanted)
+    space = _space()
+    while True:
+        try:
+            (query,) = embedders.embedder(space.provider, space.model).embed([wanted.query])
+            found = nearest(query.tolist(), wanted, space)
+        except EmbedFailed:
+            # Of the model that was in use before, which may be gone for good?
+            if _space(anew=True).pk == space.pk:
+                raise
+            found = None
+        if found is not None:
+            return found
+        space = _space(anew=True)
 
 
-def facts_of(wanted: Search) -> Facts:
-    """What there is to search, in one round trip."""
-    with connection.cursor() as cursor:
-        cursor.execute(*statements.facts(wanted))
-        id_, provider, model, dimension, is_indexed, building, pending, failed, is_small = cursor.fetchone()
-    space = None if id_ is None else Space(id=id_, provider=provider, model=model, dimension=dimension, state="active")
-    return Facts(space, building, bool(is_indexed), pending, failed, is_small)
+_spaces: dict[int, Space] = {}
+"""The model in use, as this process last read it. `nearest` finds out if it is another one by now."""
 
 
-def _require_ready(wanted: Search, facts: Facts) -> None:
+def _space(*, anew: bool = False) -> Space:
+    found = None if anew else next(iter(_spaces.values()), None)
+    if found is None:
+        found = spaces.active() or spaces.live().active
+        _spaces.clear()
+        _spaces[found.pk] = found
+    return found
+
+
+def nearest(query: Sequence[float], wanted: Search, space: Space) -> Found | None:
+    """The `top_k` memories closest to `query` by cosine distance, nearest first.
+
+    query: made by `space`. None: that is not the model in use any more.
+    Raises MEMORY_VECTOR_DIMENSION where vectors that are kept are of another length, MEMORY_VECTOR_SEARCH_FAILED.
+    """
+    text = as_text(query)
+    rows = _rows(statements.look(wanted, text, space.pk), len(query), space, prepared=not wanted.is_filtered)
+    facts = rows[0]
+    if facts["space"] != space.pk:
+        return None
+    matches = [_match(row) for row in rows if row["id"] is not None]
+    if not facts["is_small"]:
+        type_ = spaces.indexed_as(len(query)) if facts["is_indexed"] else None
+        matches = _many(text, wanted, space, type_, len(query))
+    return Found(
+        sorted(matches, key=lambda match: match.distance or 0), "vector", facts["pending"], facts["failed"],
+        space.model, facts["building"],
+    )  # fmt: skip
+
+
+def _many(query: str, wanted: Search, space: Space, type_: str | None, length: int) -> list[Match]:
+    """By the index, which has the vectors as `type_`; by comparing all where there is none, or where it gave up: what
+    fits lies far from the query, or there is no more of it."""
+    found = []
+    if type_ is not None:
+        found = _rows(statements.nearest(wanted, query, space.pk, type_), length, space)
+    if len(found) < wanted.top_k:
+        found = _rows(statements.nearest(wanted, query, space.pk, None), length, space)
+    return [_match(row) for row in found]
+
+
+def _rows(
+    statement: statements.Statement, length: int, space: Space, *, prepared: bool = False
+) -> list[dict[str, Any]]:
+    """Run a search of vectors for one of so many numbers."""
+    try:
+        if prepared:
+            return sql.rows_of(*statement)
+        with connection.cursor() as cursor:
+            cursor.execute(*statement)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    except (OperationalError, InterfaceError):
+        raise
+    except DatabaseError as error:
+        dimension = Space.objects.get(pk=space.pk).dimension
+        if dimension not in {None, length}:
+            raise EmbedFailed(
+                errors.MEMORY_VECTOR_DIMENSION, f"{space} makes other vectors now than those that are kept",
+                {"existing_dimension": dimension, "requested_dimension": length},
+            ) from None  # fmt: skip
+        raise EmbedFailed(errors.MEMORY_VECTOR_SEARCH_FAILED, f"Postgres could not search: {error}") from error
+
+
+def _match(row: Mapping[str, Any]) -> Match:
+    values = [_PARSERS.get(name, _same)(row[name]) for name in statements.COLUMNS]
+    memory = Memory.from_db(connection.alias, statements.COLUMNS, values)
+    distance = row["distance"]
+    return Match(memory, round(1 / (1 + distance), 6), distance)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _json(value: str | None) -> Any:
+    return None if value is None else json.loads(value)
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {"value": _json, "embedding_error": _json}
+
+
+def _require_ready(wanted: Search) -> None:
     """The contract's rule: every memory of the scope has its vector, or there is no search."""
     with connection.cursor() as cursor:
-        cursor.execute(*statements.missing(wanted, facts.space.pk if facts.space else 0))
-        missing = cursor.fetchone()[0]
-    if facts.pending or facts.failed or missing:
+        cursor.execute(*statements.not_ready(wanted))
+        pending, failed, missing = cursor.fetchone()
+    if missing:
         details = {
-            "scope": wanted.scope, "pending_count": facts.pending, "failed_count": facts.failed,
-            "missing_vector_count": missing,
+            "scope": wanted.scope, "pending_count": pending, "failed_count": failed, "missing_vector_count": missing,
         }  # fmt: skip
         message = (
             f"{missing} memories of the scope {wanted.scope!r} have no vector yet: wait, or search without strict."
         )
         raise EmbedFailed(errors.MEMORY_EMBEDDING_UNAVAILABLE, message, details)
-
-
-def nearest(query: Sequence[float], wanted: Search, facts: Facts) -> list[Match]:
-    """The `top_k` memories closest to `query` by cosine distance, nearest first.
-
-    query: as long as the vectors of `facts.space`. Raises MEMORY_VECTOR_DIMENSION where it is not,
-    MEMORY_VECTOR_SEARCH_FAILED.
-    """
-    space = facts.space
-    if space is None or space.dimension is None:
-        return []
-    if len(query) != space.dimension:
-        raise EmbedFailed(
-            errors.MEMORY_VECTOR_DIMENSION, f"{space} makes other vectors now than those that are kept",
-            {"existing_dimension": space.dimension, "requested_dimension": len(query)},
-        )  # fmt: skip
-    type_ = spaces.indexed_as(space.dimension) if facts.is_indexed and not facts.is_small else None
-    found = _nearest(query, wanted, space, type_)
-    if type_ is not None and len(found) < wanted.top_k:
-        # The index gave up: what fits lies far from the query, or there is no more of it.
-        found = _nearest(query, wanted, space, None)
-    return sorted(found, key=lambda match: match.distance or 0)
-
-
-def _nearest(query: Sequence[float], wanted: Search, space: Space, type_: str | None) -> list[Match]:
-    """By the index, which has the vectors as `type_`; None: by comparing all."""
-    try:
-        memories: list[Any] = list(Memory.objects.raw(*statements.nearest(wanted, as_text(query), space.pk, type_)))
-    except (OperationalError, InterfaceError):
-        raise
-    except DatabaseError as error:
-        raise EmbedFailed(errors.MEMORY_VECTOR_SEARCH_FAILED, f"Postgres could not search: {error}") from error
-    return [Match(memory, round(1 / (1 + memory.distance), 6), memory.distance) for memory in memories]
 
 
 def by_words(wanted: Search) -> list[Match]:

@@ -18,56 +18,73 @@ EXACT_ROWS = 1_000
 """Up to so many rows are compared one by one, and more where the index would look at more than that."""
 RANKED_ROWS = 10_000
 """Of those that a text search matches, the newest so many are ranked."""
-_COLUMNS = ", ".join(
-    f"m.{field.column}" for field in Memory._meta.concrete_fields if field.column not in {"words", "lexemes"}
-)
+COLUMNS = tuple(field.attname for field in Memory._meta.concrete_fields if field.attname not in {"words", "lexemes"})
+"""Of a memory that is found: all that anybody is shown."""
+_COLUMNS = ", ".join(f"m.{name}" for name in COLUMNS)
 
 
-def facts(wanted: Search) -> Statement:
-    """One row about what there is to search: the model in use, its index, what is not ready, whether few rows fit.
+def look(wanted: Search, query: str, space_id: int) -> Statement:
+    """What there is to search and, where few memories fit, the nearest of them: a row each, with their `distance`.
 
-    Of k rows wanted out of n that fit, of N in all, the index looks at about k·N/n, and comparing all at n: the index
-    wins from n = √(kN) on. Served by memory_by_state; with tags or a value also by memory_by_tag and memory_by_value.
+    Where none is found, because many fit or nothing does, it is one row with null for a memory. `space`: the model in
+    use now; no memory is found if that is not `space_id`. Of k rows wanted out of n that fit, of N in all, the index
+    looks at about k·N/n, and comparing all at n: the index wins from n = √(kN) on. Served by memory_by_state; with tags
+    or a value also by memory_by_tag and memory_by_value.
     """
     condition, params = _condition(wanted)
     counts = [
         f"(SELECT count(*) FROM memory_memory m WHERE m.scope = %(scope)s AND m.embedding_status = '{status}'"
-        f" AND {_live(wanted)})"
+        f" AND {_live(wanted)}) AS {status}"
         for status in (EmbeddingStatus.PENDING.value, EmbeddingStatus.FAILED.value)
     ]
+    # What is ready has its vector in the model in use: the revisions need no comparing.
     text = f"""
         WITH space AS (
-            SELECT s.*, COALESCE(i.indisvalid, false) AS is_indexed, GREATEST(c.reltuples, 0) AS rows
+            SELECT s.id, COALESCE(i.indisvalid, false) AS is_indexed, GREATEST(c.reltuples, 0) AS rows
             FROM memory_space s
             LEFT JOIN pg_class c ON c.oid = to_regclass('memory_vector_hnsw_' || s.id)
             LEFT JOIN pg_index i ON i.indexrelid = c.oid
-            WHERE s.state = 'active' AND s.dimension IS NOT NULL
+            WHERE s.state = 'active'
         ), most AS (
             SELECT GREATEST(
-                {EXACT_ROWS}, ceil(sqrt(2 * %(top_k)s * COALESCE((SELECT rows FROM space), 0)))
+                {EXACT_ROWS}, ceil(sqrt(2 * %(top_k)s::float8 * COALESCE((SELECT rows FROM space), 0)))
             )::int AS rows
+        ), fitting AS MATERIALIZED (
+            SELECT m.id FROM memory_memory m WHERE {condition} AND m.embedding_status = 'ready'
+            LIMIT (SELECT rows + 1 FROM most)
+        ), facts AS MATERIALIZED (
+            SELECT space.id AS space, space.is_indexed, {", ".join(counts)},
+                (SELECT provider || '/' || model FROM memory_space WHERE state = 'building') AS building,
+                (SELECT count(*) FROM fitting) <= most.rows AS is_small
+            FROM most LEFT JOIN space ON true
         )
-        SELECT space.id, space.provider, space.model, space.dimension, space.is_indexed,
-            (SELECT provider || '/' || model FROM memory_space WHERE state = 'building'), {", ".join(counts)},
-            (SELECT count(*) FROM (
-                SELECT FROM memory_memory m WHERE {condition} AND m.embedding_status = 'ready'
-                LIMIT (SELECT rows + 1 FROM most)
-            ) fitting) <= most.rows
-        FROM most LEFT JOIN space ON true
+        SELECT facts.*, {_COLUMNS}, near.distance
+        FROM facts LEFT JOIN LATERAL (
+            SELECT v.memory_id, v.embedding <=> %(query)s::vector AS distance
+            FROM fitting JOIN memory_vector v ON v.memory_id = fitting.id AND v.space_id = facts.space
+            WHERE facts.is_small AND facts.space = %(space)s::int
+            ORDER BY distance
+            LIMIT %(top_k)s::int
+        ) near ON true
+        LEFT JOIN memory_memory m ON m.id = near.memory_id
     """
-    return text, params
+    return text, {**params, "query": query, "space": space_id}
 
 
-def missing(wanted: Search, space_id: int) -> Statement:
-    """How many memories of the scope have no vector of what they say now. Reads all of the scope."""
+def not_ready(wanted: Search) -> Statement:
+    """How many memories of the scope are pending and failed, and how many have no vector of what they say now in the
+    model in use. Reads all of the scope."""
     text = f"""
-        SELECT count(*) FROM memory_memory m
-        WHERE m.scope = %(scope)s AND {_live(wanted)} AND NOT EXISTS (
-            SELECT FROM memory_vector v
-            WHERE v.memory_id = m.id AND v.space_id = %(space)s AND v.revision = m.revision
-        )
+        SELECT count(*) FILTER (WHERE m.embedding_status = 'pending'),
+            count(*) FILTER (WHERE m.embedding_status = 'failed'),
+            count(*) FILTER (WHERE NOT EXISTS (
+                SELECT FROM memory_vector v JOIN memory_space s ON s.id = v.space_id AND s.state = 'active'
+                WHERE v.memory_id = m.id AND v.revision = m.revision
+            ))
+        FROM memory_memory m
+        WHERE m.scope = %(scope)s AND {_live(wanted)}
     """
-    return text, {"scope": wanted.scope, "space": space_id}
+    return text, {"scope": wanted.scope}
 
 
 def nearest(wanted: Search, query: str, space_id: int, type_: str | None) -> Statement:

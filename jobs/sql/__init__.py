@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,6 +49,11 @@ _columns: dict[tuple[Path, str], tuple[str, ...]] = {}
 def _numbered(name: str, folder: Path) -> tuple[str, tuple[str, ...]]:
     """The statement with `$1`, `$2`… for its parameters, and which they are. psycopg reads long statements anew each
     time (it remembers those below 4 KiB), which takes 0.1 ms."""
+    return _number(statement(name, folder))
+
+
+@lru_cache(256)
+def _number(text: str) -> tuple[str, tuple[str, ...]]:
     names: list[str] = []
 
     def number(match: re.Match[str]) -> str:
@@ -56,7 +61,7 @@ def _numbered(name: str, folder: Path) -> tuple[str, tuple[str, ...]]:
             names.append(match[1])
         return f"${names.index(match[1]) + 1}"
 
-    return re.sub(r"%\((\w+)\)s", number, statement(name, folder)).replace("%%", "%"), tuple(names)
+    return re.sub(r"%\((\w+)\)s", number, text).replace("%%", "%"), tuple(names)
 
 
 class _PreparedCursor(psycopg.RawCursor[Any]):
@@ -77,6 +82,18 @@ def rows(name: str, params: Mapping[str, Any], *, folder: Path = _FOLDER) -> lis
     with _cursor() as cursor:
         _execute(cursor, name, params, folder)
         return _fetch(name, cursor, folder)
+
+
+def rows_of(text: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """As `rows`, for a statement of which there are few forms and that is made in code, with `%(name)s` for parameters.
+
+    It is planned once a connection, for no parameters in particular.
+    """
+    numbered, names = _number(text)
+    with _cursor() as cursor:
+        cursor.execute(numbered, [params[it] for it in names])
+        columns = [column[0] for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
 def rows_together(*calls: tuple[str, Mapping[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -1,8 +1,8 @@
 """`python -m tests.bench [names] [--quick | --full] [--out FOLDER]`: measure, keep the raw JSON, write the page.
 
-Names: throughput, posts, live, waiting, growth, schedules, retention, memory; all of them without one. `--page` writes
-the page anew from the JSON that is there. A quick run's results go to var/bench: it proves that everything runs and
-shows what is grossly wrong.
+Names: throughput, posts, live, waiting, growth, schedules, retention, memory, recall; all of them without one. `--page`
+writes the page anew from the JSON that is there. A quick run's results go to var/bench: it proves that everything runs
+and shows what is grossly wrong.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rauskuclaw.config import ROOT
-from tests.bench import growth, io, live, machine, memory, page, posts, retention, schedules, throughput
+from tests.bench import growth, io, live, machine, memory, page, posts, recall, retention, schedules, throughput
 from tests.bench.lab import Lab
 
-NAMES = ("throughput", "posts", "live", "waiting", "growth", "schedules", "retention", "memory")
+NAMES = ("throughput", "posts", "live", "waiting", "growth", "schedules", "retention", "memory", "recall")
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
     parser.add_argument("--quick", action="store_true", help="short rounds, small tables, a soak of 2 minutes")
-    parser.add_argument("--full", action="store_true", help="5 million jobs, a soak of 30 minutes")
+    parser.add_argument("--full", action="store_true", help="5 million jobs, a million memories, a soak of 30 minutes")
     parser.add_argument("--rounds", type=int, help="of throughput, posts and live; 5, and 3 of live, without it")
     parser.add_argument("--page", action="store_true", help="only write the page from the JSON that is there")
     parser.add_argument("--out", type=Path, help="where the JSON and the charts go; the page goes beside that folder")
@@ -90,6 +90,8 @@ def _run(name: str, lab: Lab, *, quick: bool, full: bool, rounds: int | None) ->
             return schedules.run(lab, quick=quick)
         case "retention":
             return retention.run(lab, quick=quick, full=full)
+        case "recall":
+            return recall.run(lab, quick=quick, full=full)
         case _:
             return memory.run(lab, quick=quick, full=full)
 

@@ -15,7 +15,7 @@ from memory import embedding, search, spaces, statements, upkeep
 from memory.embedding import Taken
 from memory.models import Memory, Space, Vector
 from memory.requests import Search
-from memory.search import Match
+from memory.search import Found, Match
 from tests.apiclient import READER, Api
 from tests.memory.conftest import UPKEEP, Remember, let_pass, run_jobs
 from tests.modelserver import ModelServer, Refusal
@@ -179,7 +179,7 @@ def test_search_uses_the_old_model_until_the_new_one_is_complete(
     upkeep.tend()
     run_jobs(UPKEEP)
 
-    after = api.post(SEARCH, ask(FACTS["backup"]))
+    after = api.post(SEARCH, ask(FACTS["backup"]))  # by a process that still takes the old model for the one in use
     assert (keys(after)[0], after.json["building"]) == ("backup", None)
     assert after.json["model"] == "embeddinggemma:300m-qat-q8_0"
 
@@ -193,6 +193,24 @@ def test_a_model_that_changed_its_dimension_is_told(api: Api, by_ollama: ModelSe
 
     assert (answer.status, answer.code) == (503, "MEMORY_VECTOR_DIMENSION")
     assert answer.json["error"]["details"] == {"existing_dimension": 768, "requested_dimension": 16}
+
+
+def test_the_old_models_server_may_go_when_searches_have_changed_over(
+    api: Api, by_ollama: ModelServer, remember: Remember, configure: Callable[..., Any]
+) -> None:
+    remember("a red fish")
+    run_jobs()
+    assert api.post(SEARCH, ask("fish")).json["model"] == "embeddinggemma:300m-qat-q8_0"
+    configure(MEMORY_EMBEDDER="minilm")
+    for _ in range(2):
+        upkeep.tend()
+        run_jobs()
+        run_jobs(UPKEEP)
+    by_ollama.answer_embeddings(Refusal(503))
+
+    answer = api.post(SEARCH, ask("fish"))
+
+    assert (answer.status, answer.json["model"]) == (200, "all-MiniLM-L6-v2")
 
 
 # By words
@@ -294,8 +312,13 @@ def wanted(scope: str, **fields: Any) -> Search:
     return Search(scope=scope, query="-", **fields)
 
 
+def keys_of(found: Found | Sequence[Match] | None) -> set[Any]:
+    assert found is not None
+    return {match.memory.pk for match in (found.matches if isinstance(found, Found) else found)}
+
+
 def exact(query: Any, search_: Search, space: Space) -> set[Any]:
-    return {match.memory.pk for match in search._nearest(query, search_, space, None)}
+    return keys_of(search._many(embedding.as_text(query), search_, space, None, len(query)))
 
 
 @pytest.fixture
@@ -315,14 +338,30 @@ def test_a_large_scope_is_searched_by_the_index(
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert space.index_name in plan
 
-    facts = search.facts_of(by_index)
-    assert (facts.is_indexed, facts.is_small) == (True, False)
-    with django_assert_num_queries(1):
-        found = search.nearest(centres[0].tolist(), by_index, facts)
+    with django_assert_num_queries(2):
+        found = search.nearest(centres[0].tolist(), by_index, space)
 
-    distances = [match.distance for match in found]
+    assert found is not None
+    distances = [match.distance for match in found.matches]
     assert distances == sorted(distances, key=lambda it: it or 0)
-    assert len({match.memory.pk for match in found} & exact(centres[0].tolist(), by_index, space)) >= 9
+    assert len(keys_of(found) & exact(centres[0].tolist(), by_index, space)) >= 9
+
+
+def test_a_small_scope_takes_one_statement(django_assert_num_queries: Callable[[int], Any]) -> None:
+    space, centres = fill([("small", 60), ("other", 60)])
+
+    with django_assert_num_queries(1):
+        found = search.nearest(centres[1].tolist(), wanted("small"), space)
+
+    assert keys_of(found) == exact(centres[1].tolist(), wanted("small"), space)
+
+
+def test_an_answer_by_another_model_than_the_one_in_use_is_none() -> None:
+    space, centres = fill([("small", 20)])
+    Space.objects.update(state="retired")
+    Space.objects.create(provider="ollama", model="m", state="active", dimension=24)
+
+    assert search.nearest(centres[0].tolist(), wanted("small"), space) is None
 
 
 def test_a_small_scope_far_from_the_query_is_not_starved(few_are_exact: None) -> None:
@@ -330,9 +369,9 @@ def test_a_small_scope_far_from_the_query_is_not_starved(few_are_exact: None) ->
     near_large = centres[0].tolist()
 
     for scope, count in (("small", 10), ("tiny", 3)):
-        found = search.nearest(near_large, wanted(scope), search.facts_of(wanted(scope)))
-        assert {match.memory.pk for match in found} == exact(near_large, wanted(scope), space)
-        assert len(found) == count
+        found = search.nearest(near_large, wanted(scope), space)
+        assert keys_of(found) == exact(near_large, wanted(scope), space)
+        assert len(keys_of(found)) == count
 
 
 def test_what_the_index_gives_up_on_is_compared_whole(few_are_exact: None) -> None:
@@ -342,15 +381,17 @@ def test_what_the_index_gives_up_on_is_compared_whole(few_are_exact: None) -> No
         cursor.execute("SET hnsw.max_scan_tuples = 20")
         cursor.execute("SET hnsw.ef_search = 10")
     try:
-        by_index = search._nearest(near_large, far, space, "vector(24)")
-        found = search.nearest(near_large, far, search.facts_of(far))
+        by_index = search._rows(
+            statements.nearest(far, embedding.as_text(near_large), space.pk, "vector(24)"), 24, space
+        )
+        found = search.nearest(near_large, far, space)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("RESET hnsw.max_scan_tuples")
             cursor.execute("RESET hnsw.ef_search")
 
     assert len(by_index) < 10
-    assert {match.memory.pk for match in found} == exact(near_large, far, space)
+    assert keys_of(found) == exact(near_large, far, space)
 
 
 def test_every_scope_and_filter_is_recalled(few_are_exact: None) -> None:
@@ -363,7 +404,7 @@ def test_every_scope_and_filter_is_recalled(few_are_exact: None) -> None:
         query = (centres[pick.randrange(8)] + np.float32(0.1)).tolist()
         search_ = wanted(f"s{pick.randrange(8)}", tags=pick.choice([[], ["odd"]]))
         true = exact(query, search_, space)
-        found = {match.memory.pk for match in search.nearest(query, search_, search.facts_of(search_))}
+        found = keys_of(search.nearest(query, search_, space))
         assert len(found) == 10
         hits, total = hits + len(found & true), total + len(true)
 
