@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from jobs import live, processes
 from jobs.handlers.base import Child, ChildResult, Completed, Level, OnChildFailure, OnLine, Spawn
 from jobs.log_buffer import LogBuffer
-from jobs.storable import text
+from jobs.storable import clean, text
 from jobs.transitions import Claim
 from rauskuclaw.config import load
 
@@ -32,6 +32,7 @@ class AsyncAttemptContext:
         self.stop_requested = False
         self._ends_at = time.monotonic() + claim.timeout_sec
         self._buffer = buffer
+        self._fence, self._emitted_bytes = claim.fence, 0
 
     def log(self, message: str, level: Level = "info", **meta: Any) -> None:
         """Append a log line; it is live within 0.2 s, 0.1 s of which it waits for others."""
@@ -44,8 +45,12 @@ class AsyncAttemptContext:
         )
 
     def emit(self, delta: str) -> None:
-        """Send streaming text to live subscribers; it is not stored."""
-        live.announce_delta(self.job_id, delta)
+        """Send streaming text to live subscribers, late ones too; the job's rows do not hold it."""
+        piece = clean(delta)
+        size = len(piece.encode())
+        if size and self._emitted_bytes + size <= live.MAX_TEXT_BYTES:
+            live.announce_delta(self.job_id, piece, fence=self._fence, offset=self._emitted_bytes)
+            self._emitted_bytes += size
 
     def spawn(self, children: Sequence[Child], *, on_failure: OnChildFailure = "fail", state: Any = None) -> NoReturn:
         """Make jobs and wait for them; see `JobContext.spawn`."""

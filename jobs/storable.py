@@ -23,6 +23,11 @@ def text(value: str, *, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     return _UNSTORABLE.sub("\ufffd", value)
 
 
+def clean(value: str) -> str:
+    """`value` with unstorable characters replaced by U+FFFD."""
+    return _UNSTORABLE.sub("\ufffd", value)
+
+
 def dumps(value: Any) -> str:
     """JSON text that Postgres accepts as jsonb. Raises NotStorable."""
     try:

@@ -11,8 +11,9 @@ PATH = "/v1/jobs/{job_id}/stream"
 _DESCRIPTION = """\
 Server-sent events. `job_update` comes first and whenever the job changes; `log_append` carries one log line, and its
 event id is the line's; `progress` and `delta` come while the handler sends them; `end` comes after the terminal state,
-then the server closes. A comment line comes every 20 s. To resume, send the last id you saw: each line comes once and
-in order.
+then the server closes. A `delta` is `{text, offset, attempt}`, a piece of streaming text and where it belongs, in bytes
+of UTF-8: whoever comes late gets what there is so far as the first one, and a new attempt starts over at 0. A comment
+line comes every 20 s. To resume, send the last id you saw: each line comes once and in order.
 """
 
 

@@ -157,7 +157,7 @@ class AsyncJobContext(Protocol[InputT]):
         """Say how far the work is: fraction in 0..1. Live; only the newest is kept."""
 
     def emit(self, text: str) -> None:
-        """Send a piece of streaming text to live subscribers. It is not stored."""
+        """Send a piece of streaming text to live subscribers; late ones get all of the attempt's. No row holds it."""
 
     def remaining_sec(self) -> float:
         """Seconds to the deadline; never below 0."""

@@ -10,6 +10,6 @@ nor repeat a line. That position is all there is to resume from, on any web proc
 poll finds the rows), never a line; a slow follower just asks less often, and slows nobody.
 """
 
-from jobs.live.hints import announce, announce_delta
+from jobs.live.hints import MAX_TEXT_BYTES, announce, announce_delta
 
-__all__ = ["announce", "announce_delta"]
+__all__ = ["MAX_TEXT_BYTES", "announce", "announce_delta"]

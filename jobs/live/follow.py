@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from jobs.live.events import DELETED, HEARTBEAT, Event, ended, to_json
 from jobs.live.hints import Delta
 from jobs.live.pace import Backoff, now, set_or_time
 from jobs.live.rows import UNAVAILABLE, Position, Rows, Snapshot
-from jobs.models import Status
+from jobs.live.speech import Speech, said_so_far
+from jobs.models import Job, Status
 from jobs.representation import job_json, log_json
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ POSITIONS_MOST = 256
 """Distinct positions of one reading."""
 REPLAYS_MOST = 4
 """Of these, positions of followers that are catching up: each may return 200 lines, and the others wait for it."""
-DELTAS_MOST = 256
-"""Pieces of streaming text kept for a follower that does not take them; older ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,8 @@ class Follower:
         self.waiting = False
         self._topic = topic
         self._news: News | None = None
-        self._deltas: deque[Event] = deque(maxlen=DELTAS_MOST)
+        self._heard: tuple[int, int] = (0, 0)
+        """Attempt, and how far into its streaming text."""
         self._last_update: Event | None = None
         self._last_progress: Event | None = None
         self._over = False
@@ -85,11 +84,9 @@ class Follower:
         self._news, self.waiting = news, False
         self._wake.set()
 
-    def deliver_delta(self, delta: Event) -> None:
-        """Hand over a piece of streaming text; nothing precedes the job's state, so not before that."""
-        if self._last_update is not None:
-            self._deltas.append(delta)
-            self._wake.set()
+    def listen(self) -> None:
+        """There may be streaming text that it has not heard."""
+        self._wake.set()
 
     def close(self) -> None:
         """End the iteration without an `end` event: the server goes, and the subscriber may come back."""
@@ -97,14 +94,17 @@ class Follower:
         self._wake.set()
 
     def _take(self) -> list[Event]:
-        events = list(self._deltas)
-        self._deltas.clear()
+        # Nothing precedes the job's state; and the line that ends a job must not overtake its text.
+        events = self._unheard() if self._last_update is not None else []
         news, self._news = self._news, None
         if news is not None:
             self.position, self.catching_up = news.position, news.more
             if news.update is not None and news.update is not self._last_update:
+                is_first = self._last_update is None
                 events.append(news.update)
                 self._last_update = news.update
+                if is_first:
+                    events += self._unheard()
             if news.progress is not None and news.progress is not self._last_progress:
                 events.append(news.progress)
                 self._last_progress = news.progress
@@ -117,6 +117,12 @@ class Follower:
             self._beat_at = now() + HEARTBEAT_SEC
         return events
 
+    def _unheard(self) -> list[Event]:
+        speech = self._topic.speech
+        end, event = speech.since(*self._heard)
+        self._heard = (speech.fence, end)
+        return [] if event is None else [event]
+
 
 @dataclass(eq=False)
 class Topic:
@@ -125,8 +131,32 @@ class Topic:
     job_id: UUID
     follows: Follows
     followers: dict[Follower, None] = field(default_factory=dict)
+    speech: Speech = field(default_factory=Speech)
+    _asked_fence: int = 0
     _update: Event | None = None
     _progress: Event | None = None
+
+    def hear(self, delta: Delta) -> None:
+        """A piece of streaming text came."""
+        if self.speech.take(delta):
+            self._tell()
+        else:
+            self.follows.catch_up(self, delta.fence, delta)
+
+    def mend(self, fence: int, text: bytes | None, delta: Delta | None) -> None:
+        """Redis was asked for the text so far."""
+        self.speech.mend(fence, text, delta)
+        self._tell()
+
+    def _tell(self) -> None:
+        for follower in self.followers:
+            follower.listen()
+
+    def _catch_up(self, job: Job) -> None:
+        """Once for each attempt that was under way when somebody began to follow: what did it say before?"""
+        if job.status == Status.RUNNING and job.fence > max(self._asked_fence, self.speech.fence):
+            self._asked_fence = job.fence
+            self.follows.catch_up(self, job.fence, None)
 
     def news(self, snapshot: Snapshot) -> News:
         """The events of a snapshot. A state that looks like the last one is the same Event, so nobody gets it twice."""
@@ -134,6 +164,7 @@ class Topic:
         if snapshot.status is None:
             return News(position, None, None, (), DELETED, more=False)
         if job is not None:
+            self._catch_up(job)
             self._update = _same_or_new(self._update, Event("job_update", to_json({"job": job_json(job)})))
             # A new attempt starts without progress: the same fraction again is news then.
             self._progress = job.progress and _same_or_new(self._progress, Event("progress", to_json(job.progress)))
@@ -163,6 +194,7 @@ class Follows:
         self._due: dict[Follower, None] = {}
         self._work = asyncio.Event()
         self._next_poll = 0.0
+        self._asking: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return sum(len(topic.followers) for topic in self._topics.values())
@@ -196,10 +228,17 @@ class Follows:
     def deliver_delta(self, delta: Delta) -> None:
         """Pass streaming text on to the job's followers, at once."""
         if (topic := self._topics.get(delta.job_id)) is not None:
-            seq = {} if delta.seq is None else {"seq": delta.seq}
-            event = Event("delta", to_json({"text": delta.text, **seq}))
-            for follower in topic.followers:
-                follower.deliver_delta(event)
+            topic.hear(delta)
+
+    def catch_up(self, topic: Topic, fence: int, delta: Delta | None) -> None:
+        """Ask Redis for the text so far of an attempt. delta: the piece before which some is missing."""
+
+        async def ask() -> None:
+            topic.mend(fence, await asyncio.to_thread(said_so_far, topic.job_id, fence), delta)
+
+        task = asyncio.create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def asks(self, follower: Follower) -> None:
         """The follower is ready for news; it is due if the job rang since its last reading, or there was more."""

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from rauskuclaw.redis import REDIS_ERRORS, client
@@ -20,8 +20,12 @@ from rauskuclaw.wire import KEY_PREFIX
 CHANNEL = f"{KEY_PREFIX}hints"
 PAUSE_SEC = 0.01
 """Between two sendings of one process. The first after silence goes at once."""
-MAX_WAITING = 10_000
-"""Deltas that may wait for a slow Redis; more are dropped, which their readers see by `seq`."""
+MAX_WAITING_CHARS = 8_000_000
+"""Streaming text that may wait for a slow Redis; what comes then is dropped, which its readers see by its offset."""
+MAX_TEXT_BYTES = 1_048_576
+"""Of one attempt's streaming text; what comes after it is not sent."""
+TEXT_SEC = 3600
+"""How long Redis keeps it after its last piece."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,17 @@ class Rings:
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of streaming text, which no row holds. seq: the sender's count, by which a reader sees a gap."""
+    """A piece of streaming text, which no row holds. offset: where it belongs in the attempt's, in bytes of UTF-8."""
 
     job_id: UUID
-    seq: int | None
+    fence: int
+    offset: int
     text: str
+
+    @property
+    def end(self) -> int:
+        """Where the next piece belongs."""
+        return self.offset + len(self.text.encode("utf-8", "replace"))
 
 
 Hint = Rings | Delta
@@ -51,12 +61,17 @@ def announce(job_ids: Iterable[UUID]) -> None:
     _sender.add(ring=job_ids)
 
 
-def announce_delta(job_id: UUID, text: str, *, seq: int | None = None) -> None:
-    """Send a piece of streaming text to whoever follows the job right now; it is stored nowhere. Never raises.
+def announce_delta(job_id: UUID, text: str, *, fence: int, offset: int) -> None:
+    """Send a piece of an attempt's streaming text to whoever follows the job. Never raises.
 
-    seq: 0, 1, 2, … within an attempt, so that a reader can tell when a piece was lost.
+    Redis keeps it for those who come late; no row holds it. The text of an attempt is valid UTF-8 without NUL.
     """
-    _sender.add(delta=f"delta {job_id.hex} {'-' if seq is None else seq} {text}")
+    _sender.add(delta=Delta(job_id, fence, offset, text))
+
+
+def text_key(job_id: UUID, fence: int) -> str:
+    """Where Redis keeps an attempt's streaming text."""
+    return f"{KEY_PREFIX}text:{job_id.hex}:{fence}"
 
 
 class _Sender:
@@ -64,17 +79,19 @@ class _Sender:
 
     def __init__(self) -> None:
         self._rings: dict[UUID, None] = {}
-        self._deltas: list[str] = []
+        self._deltas: list[Delta] = []
+        self._waiting_chars = 0
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, *, ring: Iterable[UUID] = (), delta: str | None = None) -> None:
+    def add(self, *, ring: Iterable[UUID] = (), delta: Delta | None = None) -> None:
         """Hand over; the thread sends. The first call in a process starts it."""
         with self._lock:
             self._rings.update(dict.fromkeys(ring))
-            if delta is not None and len(self._deltas) < MAX_WAITING:
+            if delta is not None and self._waiting_chars < MAX_WAITING_CHARS:
                 self._deltas.append(delta)
+                self._waiting_chars += len(delta.text)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
                 self._thread.start()
@@ -84,14 +101,18 @@ class _Sender:
         """Send what waits. Deltas first: the line that ends a job must not overtake its text."""
         with self._lock:
             rings, self._rings = self._rings, {}
-            hints, self._deltas = self._deltas, []
-        if rings:
-            hints.append("jobs " + " ".join(job_id.hex for job_id in rings))
-        if not hints:
+            deltas, self._deltas, self._waiting_chars = self._deltas, [], 0
+        if not rings and not deltas:
             return
         with suppress(*REDIS_ERRORS), client().pipeline(transaction=False) as pipe:
-            for hint in hints:
-                pipe.publish(CHANNEL, hint.encode("utf-8", "replace"))
+            for delta in _joined(deltas):
+                text, key = delta.text.encode("utf-8", "replace"), text_key(delta.job_id, delta.fence)
+                pipe.setrange(key, delta.offset, text)
+                pipe.expire(key, TEXT_SEC)
+                head = f"delta {delta.job_id.hex} {delta.fence} {delta.offset} "
+                pipe.publish(CHANNEL, head.encode() + text)
+            if rings:
+                pipe.publish(CHANNEL, "jobs " + " ".join(job_id.hex for job_id in rings))
             pipe.execute()
 
     def _run(self) -> None:
@@ -101,6 +122,20 @@ class _Sender:
             self._news.clear()
             self.send()
             pause.wait(PAUSE_SEC)
+
+
+def _joined(deltas: Iterable[Delta]) -> Iterable[Delta]:
+    """Pieces of one attempt that follow each other as one: a model may write a hundred in a second."""
+    joined: list[Delta] = []
+    last: dict[tuple[UUID, int], int] = {}
+    for delta in deltas:
+        place = last.get((delta.job_id, delta.fence))
+        if place is not None and joined[place].end == delta.offset:
+            joined[place] = replace(joined[place], text=joined[place].text + delta.text)
+        else:
+            last[delta.job_id, delta.fence] = len(joined)
+            joined.append(delta)
+    return joined
 
 
 def _make_sender() -> None:
@@ -125,8 +160,8 @@ def parse(message: bytes) -> Hint | None:
         if kind == "jobs":
             return Rings(tuple(UUID(hex=job_id) for job_id in rest.split(" ")))
         if kind == "delta":
-            job_id, seq, text = rest.split(" ", 2)
-            return Delta(UUID(hex=job_id), None if seq == "-" else int(seq), text)
+            job_id, fence, offset, text = rest.split(" ", 3)
+            return Delta(UUID(hex=job_id), int(fence), int(offset), text)
     except ValueError:
         return None
     return None

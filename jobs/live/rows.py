@@ -22,7 +22,7 @@ UNAVAILABLE = (psycopg.Error, OSError, TimeoutError)
 # In the order of the model, as Model.from_db takes them.
 JOB_FIELDS = (
     "id", "type", "queue", "status", "priority", "timeout_sec", "attempts", "max_attempts", "callback_url", "tags",
-    "input", "result", "error", "created_at", "updated_at", "progress", "result_size_bytes",
+    "input", "result", "error", "created_at", "updated_at", "fence", "progress", "result_size_bytes",
 )  # fmt: skip
 
 # `version` is the row version's xmin: any committed UPDATE changes it, so an unchanged job costs neither its columns

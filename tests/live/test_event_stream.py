@@ -131,11 +131,11 @@ def test_progress_and_streaming_text_are_events_of_their_own(
 
         lifecycle.append_attempt_logs(claim.id, claim.fence, [], {"fraction": 0.5, "message": "half"})
         [progress] = take_until(iter(stream), lambda event: event.name == "progress")
-        live.announce_delta(claim.id, "Hei, \n maailma", seq=0)
+        live.announce_delta(claim.id, "Hei, \n maailma", fence=claim.fence, offset=0)
         [delta] = take_until(iter(stream), lambda event: event.name == "delta")
 
     assert progress.data == {"fraction": 0.5, "message": "half"}
-    assert delta.data == {"text": "Hei, \n maailma", "seq": 0}
+    assert delta.data == {"text": "Hei, \n maailma", "offset": 0, "attempt": claim.fence}
 
 
 def test_a_deleted_job_ends_its_stream(web: Web, job: Job) -> None:

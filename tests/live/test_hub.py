@@ -124,19 +124,6 @@ def test_silence_is_broken_by_heartbeats(job: Job, monkeypatch: pytest.MonkeyPat
     asyncio.run(scenario())
 
 
-def test_streaming_text_waits_for_nobody_and_stays_bounded(job: Job) -> None:
-    async def scenario() -> list[Event]:
-        with hub().follow(job.id) as follower:
-            await until(follower, "log_append")
-            for seq in range(follow.DELTAS_MOST + 1):
-                follower.deliver_delta(Event("delta", str(seq)))
-            return await until(follower, "delta")
-
-    deltas = asyncio.run(scenario())
-
-    assert [event.data for event in deltas] == [str(seq) for seq in range(1, follow.DELTAS_MOST + 1)]
-
-
 def test_a_closing_server_ends_streams_without_an_end_event(job: Job) -> None:
     async def scenario() -> list[Event]:
         with hub().follow(job.id) as follower:
@@ -179,7 +166,7 @@ def test_announcing_without_redis_neither_raises_nor_waits(configure: Configure)
     redis.forget()
     try:
         live.announce([uuid.uuid4()])
-        live.announce_delta(uuid.uuid4(), "text \ud800")
+        live.announce_delta(uuid.uuid4(), "text \ud800", fence=1, offset=0)
     finally:
         redis.forget()
 
@@ -195,11 +182,11 @@ def test_hints_survive_the_wire() -> None:
     job_id = uuid.uuid4()
 
     assert hints.parse(f"jobs {job_id.hex} {job_id.hex}".encode()) == hints.Rings((job_id, job_id))
-    assert hints.parse(f"delta {job_id.hex} 7 a  b\n".encode()) == hints.Delta(job_id, 7, "a  b\n")
-    assert hints.parse(f"delta {job_id.hex} - ".encode()) == hints.Delta(job_id, None, "")
+    assert hints.parse(f"delta {job_id.hex} 2 7 a  b\n".encode()) == hints.Delta(job_id, 2, 7, "a  b\n")
+    assert hints.parse(f"delta {job_id.hex} 1 0 ".encode()) == hints.Delta(job_id, 1, 0, "")
 
 
-@pytest.mark.parametrize("message", [b"", b"jobs", b"jobs x", b"delta 1", b"\xff\x00", b"delta x y z"])
+@pytest.mark.parametrize("message", [b"", b"jobs", b"jobs x", b"delta 1", b"\xff\x00", b"delta x y z", b"delta 1 2"])
 def test_foreign_messages_on_the_channel_are_ignored(message: bytes) -> None:
     assert hints.parse(message) is None
 
