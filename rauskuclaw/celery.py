@@ -70,6 +70,7 @@ app.conf.update(
         "count": {"task": "metrics.count", "schedule": 10.0},
         "evaluate alerts": {"task": "metrics.evaluate_alerts", "schedule": 10.0},
         "tend memories": {"task": "memory.tend", "schedule": 10.0},
+        "sweep the workspace": {"task": "workspaces.sweep", "schedule": 3600.0},
         "purge memories": {"task": "memory.purge", "schedule": 60.0},
     },
 )
