@@ -23,7 +23,7 @@ POSTGRES: tuple[Check, ...] = (
 )  # fmt: skip
 STACK: tuple[Check, ...] = (
     servers.node_clocks, stack.beat, stack.workers, stack.consumers, stack.leases, stack.stored_keys,
-    stack.sealed_secrets, stack.dead_callbacks, stack.alerts, stack.job_types, stack.schedules,
+    stack.sealed_secrets, stack.dead_callbacks, stack.alerts, stack.job_types, stack.schedules, stack.retention,
 )  # fmt: skip
 """These read our tables, and so need all migrations."""
 REDIS: tuple[Check, ...] = (servers.redis, servers.redis_clock)

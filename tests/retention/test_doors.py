@@ -13,7 +13,7 @@ from jobs.retention.models import RetentionPolicy
 from tests.admin.conftest import Admin, admin  # noqa: F401 - a fixture
 from tests.apiclient import GPU_ONLY, READER, Api
 from tests.operations.conftest import Manage, manage  # noqa: F401 - a fixture
-from tests.retention.conftest import End, midnight
+from tests.retention.conftest import End, drop_all, midnight
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/v1/retention"
@@ -142,3 +142,21 @@ def test_the_admin_shows_what_holds_and_changes_go_into_the_audit_log(admin: Adm
     assert "8 days" in admin.page("jobs/retentionpolicy/")
     assert admin.post("/admin/jobs/retentionpolicy/report.generate/delete/", {"post": "yes"}).status_code == 302
     assert AuditEntry.objects.latest("id").action == "retention.deleted"
+
+
+# Doctor
+
+
+def found(manage: Manage) -> dict[str, str]:  # noqa: F811
+    answer = manage("doctor", "--json").json
+    return {it["check"]: it["level"] for it in answer["findings"] if it["check"].startswith("retention")}
+
+
+def test_doctor_tells_of_runs_that_do_not_come_and_partitions_that_are_not_there(manage: Manage) -> None:  # noqa: F811
+    assert found(manage) == {"retention": "warn"}
+
+    run.run()
+    assert found(manage) == {"retention": "ok"}
+
+    drop_all()
+    assert found(manage) == {"retention.log": "warn", "retention": "ok"}

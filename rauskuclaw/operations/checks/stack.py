@@ -12,6 +12,8 @@ from access.models import ApiKey
 from jobs.handlers import registry
 from jobs.models import BEAT_NODE, CallbackDelivery, Job, JobType, Node, Status
 from jobs.nodes import is_alive
+from jobs.retention import partitions
+from jobs.retention.models import RetentionRun
 from metrics.alerts.rules import rules
 from metrics.models import Alert
 from rauskuclaw import __version__
@@ -24,6 +26,9 @@ from schedules.queries import overview
 
 SLOW_SEC = 60.0
 """A due job that has waited so long beside a live worker is worth a word."""
+LOG_DAYS_AHEAD = 3
+RETENTION_SILENT = timedelta(minutes=10)
+"""It runs each minute."""
 
 
 def beat() -> Findings:
@@ -219,3 +224,28 @@ def schedules() -> Findings:
             f"{count(found.faulty, 'schedule')} cannot make a job",
             "`manage.py schedules list` shows them, `schedules show` says why.",
         )
+
+
+def retention() -> Findings:
+    """What is old goes, and the log has its next partitions."""
+    now = timezone.now()
+    ahead = [it for it in partitions.partitions() if it.lower is not None and it.lower > now]
+    if len(ahead) < LOG_DAYS_AHEAD:
+        yield warn(
+            "retention.log",
+            f"The log has partitions for {count(len(ahead), 'day')} to come: lines without one go row by row later",
+            "Start beat and a worker of the queue `system`, which make them; no job is harmed.",
+        )
+    if not load().retention_enabled:
+        return
+    last = RetentionRun.objects.first()
+    if last is None or now - last.seen_at > RETENTION_SILENT:
+        seen = "has never run" if last is None else f"has not run for {span((now - last.seen_at).total_seconds())}"
+        yield warn(
+            "retention",
+            f"Retention {seen}: what is old stays",
+            "Start beat and a worker of the queue `system`; if both run, see the worker's log.",
+        )
+        return
+    behind = ", and has more to do" if last.more else ""
+    yield ok("retention", f"Ran {span((now - last.seen_at).total_seconds())} ago{behind}")
