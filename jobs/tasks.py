@@ -146,6 +146,11 @@ def _make_agent(sender: Any, **_kwargs: Any) -> None:
         agent.start("io", queues=found["io"])
 
 
+@signals.worker_shutting_down.connect
+def _end_runs(**_kwargs: Any) -> None:
+    run.stop()
+
+
 @signals.worker_ready.connect
 def _start_agent(**_kwargs: Any) -> None:
     if (current := agent.current()) is not None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from psycopg.errors import LockNotAvailable, QueryCanceled
+from psycopg.errors import LockNotAvailable
 
 from jobs.models import COUNTED_LINES
 from jobs.retention import partitions, registry
@@ -23,8 +23,6 @@ from jobs.sql import rows
 
 LOOKED_AT = 500
 """Jobs that one transaction looks at, and deletes at most."""
-ASKED_SEC = 20
-"""How long the question may take whether a partition may go."""
 FIRST = uuid.UUID(int=0)
 
 
@@ -58,11 +56,11 @@ def types() -> list[str]:
 
 
 def old_partitions(moment: Moment) -> list[Partition]:
-    """The partitions that no job needs any more. What changes meanwhile is asked again when they are dropped."""
-    return [partition for partition in _aged(moment) if not _is_kept(partition, moment)]
+    """The partitions that no job needs."""
+    return [partition for partition in aged_partitions(moment) if not _is_kept(partition, moment)]
 
 
-def _aged(moment: Moment) -> list[Partition]:
+def aged_partitions(moment: Moment) -> list[Partition]:
     """Those whose last job may have ended before a policy's cutoff."""
     newest = max(
         max(cutoffs.log_ended_before, cutoffs.log_failed_before)
@@ -87,17 +85,17 @@ def _is_kept(partition: Partition, moment: Moment) -> bool:
 
 
 def drop(partition: Partition, moment: Moment) -> bool:
-    """Drop a partition, unless one of its jobs is kept, somebody reopens a job, or the log is locked for long.
+    """Drop a partition, unless one of its jobs is kept, somebody reopens a job, or the log is busy.
 
-    No job of its day can be made any more, and none be reopened while this asks: so the answer holds. Only the drop
-    itself locks the log, and that waits for no lock longer than others may wait for it.
+    The question may look at all jobs of the day, and nobody waits for it: no job of that day can be made any more, and
+    the answer counts only if none was reopened meanwhile. The drop itself locks the log, and gives way to others.
     """
+    before = _reopenings()
+    if before is None or _is_kept(partition, moment):
+        return False
     try:
         with partitions.changing() as is_mine, connection.cursor() as cursor:
-            if not is_mine or not rows("log_is_dropped", {})[0]["is_mine"]:
-                return False
-            cursor.execute(f"SET LOCAL statement_timeout = '{ASKED_SEC}s'")
-            if _is_kept(partition, moment):
+            if not is_mine or _reopenings() != before:
                 return False
             cursor.execute("LOCK TABLE jobs_joblog IN ACCESS EXCLUSIVE MODE")
             # A callback of long ago may have been sent again just now, and metrics have yet to count it.
@@ -109,10 +107,18 @@ def drop(partition: Partition, moment: Moment) -> bool:
                 return False
             cursor.execute(f"DROP TABLE {partition.name}")
     except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable | QueryCanceled):
+        if isinstance(error.__cause__, LockNotAvailable):
             return False
         raise
     return True
+
+
+def _reopenings() -> int | None:
+    """How many jobs were ever reopened; None while somebody is at it. In a transaction, nobody is until its end."""
+    with transaction.atomic():
+        if not rows("log_is_dropped", {})[0]["is_mine"]:
+            return None
+        return rows("reopenings", {})[0]["number"] or 0
 
 
 # Jobs

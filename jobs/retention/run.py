@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,12 @@ _LOCK = 0x7072756E65
 """Advisory lock of the run ("prune" in ASCII)."""
 
 Tell = Callable[[Counter[str]], None]
+_stopping = threading.Event()
+
+
+def stop() -> None:
+    """This process stops: a run that is under way ends after its transaction."""
+    _stopping.set()
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,8 @@ class _Pace:
                 return False
             if now - self._told_at >= TELL_SEC:
                 self._note(seen_at=Now())
-            time.sleep(min(REST_MOST_SEC, (now - began) * REST_SHARE))
+            if _stopping.wait(min(REST_MOST_SEC, (now - began) * REST_SHARE)):
+                return False
             began = time.monotonic()
         return True
 
@@ -128,7 +136,7 @@ def _steps(*, all_at_once: bool) -> Iterator[Counter[str]]:
     """Partitions first: what goes with them need not be deleted row by row. Then what is quick, then jobs."""
     moment = Moment.take()
     if all_at_once or _is_time_to_ask(moment.now):
-        for partition in old_jobs.old_partitions(moment):
+        for partition in old_jobs.aged_partitions(moment):
             yield Counter(log_partitions=int(old_jobs.drop(partition, moment)))
         RetentionRun.objects.update(log_asked_at=moment.now)
     for kind in registry.kinds():

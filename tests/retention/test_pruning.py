@@ -346,6 +346,7 @@ def test_no_partition_is_dropped_while_somebody_reopens_one_of_its_jobs(ended: E
     ended(40)
     moment = old_jobs.Moment.take()
     (partition,) = old_jobs.old_partitions(moment)
+    assert partition.name == named(midnight(-40))
     entered, leave = threading.Event(), threading.Event()
 
     def reopen() -> None:
@@ -366,6 +367,36 @@ def test_no_partition_is_dropped_while_somebody_reopens_one_of_its_jobs(ended: E
         leave.set()
         other.join()
     assert old_jobs.drop(partition, moment)
+
+
+def test_an_answer_from_before_a_job_was_reopened_counts_no_more(ended: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = ended(40, "failed")
+    moment = old_jobs.Moment.take()
+    (partition,) = old_jobs.old_partitions(moment)
+    ask = old_jobs._is_kept
+
+    def reopened_meanwhile(*question: Any) -> bool:
+        answer = ask(*question)
+        lifecycle.reopen(job.pk, by="test")
+        return answer
+
+    monkeypatch.setattr(old_jobs, "_is_kept", reopened_meanwhile)
+
+    assert not old_jobs.drop(partition, moment)
+    assert [line.message for line in queries.log_tail(job, tail=1)] == ["Job retried"]
+
+
+def test_a_stopping_process_ends_its_run(ended: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [ended(200, partitioned=False) for _ in range(4)]
+    monkeypatch.setattr(old_jobs, "LOOKED_AT", 1)
+    monkeypatch.setattr(run, "_stopping", threading.Event())
+    run.stop()
+
+    report = run.run()
+
+    assert report is not None
+    assert report.more
+    assert any(there(*jobs))
 
 
 def test_a_drop_gives_way_to_whoever_has_the_log_locked(ended: End) -> None:
