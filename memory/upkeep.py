@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import uuid
 
 from django.db.models import F
+from django.db.models.functions import Now
 
 from memory import queueing, spaces, sql
 from memory.models import EmbeddingStatus, Memory, Space, Vector
+from rauskuclaw import errors
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
 
@@ -64,6 +67,13 @@ def run() -> list[str]:
             pass
         done.append(f"forgot the vectors of {space}")
     return done
+
+
+def retry(memory_id: uuid.UUID) -> None:
+    """Queue a memory that has no vector. Raises CONFLICT where it has one, or vectors are off."""
+    waiting = Memory.objects.filter(pk=memory_id).exclude(embedding_status=EmbeddingStatus.READY)
+    if not load().memory_vector_enabled or not waiting.update(embed_after=Now(), embed_tries=0):
+        raise Problem(errors.CONFLICT, "it needs no vector")
 
 
 def reembed(*, failed_only: bool) -> int:

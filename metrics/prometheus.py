@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from jobs import nodes
 from jobs.live import audience
 from jobs.models import CallbackDelivery, Job, JobType, Node, Status
+from memory import queries as memories
 from metrics import counting
 from metrics.alerts.rules import DEFINITIONS
 from metrics.models import Alert
@@ -93,6 +94,10 @@ class _Everything(Collector):
         yield _gauge(
             "schedule_lag_seconds", "How long the longest due schedule has been.", (), {(): schedules.lag_sec()}
         )
+        yield _gauge(
+            "memories_without_vector", "Memories that wait for their embedding (pending), or met an error (failed).",
+            ("state",), {(state,): number for state, number in memories.not_ready().items()},
+        )  # fmt: skip
         yield from _database()
         yield _gauge("alerts", "Alerts that are not resolved.", ("code",), _open_alerts())
         if (subscribers := audience.total()) is not None:

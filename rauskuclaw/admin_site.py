@@ -23,6 +23,14 @@ _GROUPS = (
             ("Workers", "memory", "jobs.node"),
         ),
     ),
+    (
+        "Memory",
+        (
+            ("Memories", "neurology", "memory.memory"),
+            ("Working memory", "psychology", "memory.session"),
+            ("Embedding models", "model_training", "memory.space"),
+        ),
+    ),
     ("Watch", (("Alerts", "notifications", "metrics.alert"), ("Alert rules", "rule", "metrics.alertrule"))),
     (
         "Access",

@@ -207,7 +207,7 @@ MEMORY_VECTOR_CONFIG = Code(
 )  # fmt: skip
 MEMORY_VECTOR_DIMENSION = Code(
     "MEMORY_VECTOR_DIMENSION", 503, "The model's vectors have another length than those it made before.",
-    "Give the changed model another name, or have its vectors forgotten: `manage.py memory forget-model`.", False
+    "Give the changed model another name, or make all vectors anew: `manage.py memory reembed --all`.", False
 )  # fmt: skip
 MEMORY_VECTOR_SEARCH_FAILED = Code(
     "MEMORY_VECTOR_SEARCH_FAILED", 503, "Postgres could not search the vectors.",
