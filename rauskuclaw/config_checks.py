@@ -138,6 +138,11 @@ def cross_checks(config: Config) -> list[str]:
         for name in config.worker_queue_allowlist
         if not QUEUE.fullmatch(name)
     ]
+    if config.var_dir.is_relative_to(config.workspace_root):
+        problems.append(
+            f"WORKSPACE_ROOT={config.workspace_root} holds VAR_DIR and its secrets, and every key reads the workspace:"
+            " use a directory of its own."
+        )
     # Listing them takes 40 ms, in every process.
     if config.scheduler_cron_tz != "UTC" and config.scheduler_cron_tz not in available_timezones():
         problems.append(f"SCHEDULER_CRON_TZ: {config.scheduler_cron_tz!r} is no IANA time zone, e.g. Europe/Helsinki.")

@@ -69,6 +69,7 @@ class RunningStack:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(60)
         self.process.kill()
+        self.process.wait()
         self.http.close()
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)

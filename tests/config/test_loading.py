@@ -117,6 +117,15 @@ def test_the_workspace_lies_in_var_dir_unless_named(monkeypatch: pytest.MonkeyPa
     assert config.reload().workspace_root == tmp_path / "work"
 
 
+@pytest.mark.parametrize("root", ["", "var", "var/secrets/.."])
+def test_the_workspace_never_holds_the_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: str) -> None:
+    monkeypatch.setenv("WORKSPACE_ROOT", str(tmp_path / root))
+
+    (problem,) = problems()
+
+    assert "holds VAR_DIR and its secrets" in problem
+
+
 def test_every_problem_is_told_at_once_with_what_would_do(
     monkeypatch: pytest.MonkeyPatch, write: Write, tmp_path: Path
 ) -> None:

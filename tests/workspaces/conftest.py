@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.apiclient import Api
+from workspaces.paths import DRAFT_PREFIX
 from workspaces.tree import Tree
 
 SECRET = "the secret outside of the workspace"
@@ -51,3 +52,19 @@ def snapshot(directory: Path) -> dict[str, tuple[int, bytes | None]]:
         str(path.relative_to(directory)): (path.lstat().st_nlink, path.read_bytes() if path.is_file() else None)
         for path in sorted(directory.rglob("*"))
     }
+
+
+def form(path: str, content: bytes, **fields: str) -> dict[str, Any]:
+    """A multipart upload, for `web.post(...)`; the path comes after the file."""
+    parts = [b'Content-Disposition: form-data; name="file"; filename="any"\r\n\r\n' + content]
+    parts += [
+        f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
+        for name, value in {"path": path, **fields}.items()
+    ]
+    body = b"".join(b"--limit\r\n" + part + b"\r\n" for part in parts) + b"--limit--\r\n"
+    return {"body": body, "content_type": "multipart/form-data; boundary=limit"}
+
+
+def drafts(root: Path) -> list[Path]:
+    """What unfinished writes have left."""
+    return [path for path in root.rglob("*") if path.name.startswith(DRAFT_PREFIX)]

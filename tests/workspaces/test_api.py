@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,11 @@ import pytest
 
 from access.models import AuditEntry
 from tests.apiclient import READER, Api
+from tests.workspaces.conftest import drafts, form
 from workspaces import tree as tree_module
-from workspaces.paths import DRAFT_PREFIX, ROOT
+from workspaces.paths import ROOT
 
 Configure = Callable[..., Any]
-
-
-def form(path: str, content: bytes, **fields: str) -> dict[str, Any]:
-    """A multipart upload, for `web.post(...)`; the path comes after the file."""
-    parts = [b'Content-Disposition: form-data; name="file"; filename="any"\r\n\r\n' + content]
-    parts += [
-        f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
-        for name, value in {"path": path, **fields}.items()
-    ]
-    body = b"".join(b"--limit\r\n" + part + b"\r\n" for part in parts) + b"--limit--\r\n"
-    return {"body": body, "content_type": "multipart/form-data; boundary=limit"}
-
-
-def drafts(root: Path) -> list[Path]:
-    """What unfinished writes have left."""
-    return [path for path in root.rglob("*") if path.name.startswith(DRAFT_PREFIX)]
 
 
 def test_a_listing_has_directories_first_and_then_names(web: Api, root: Path) -> None:
@@ -247,168 +231,6 @@ class TestVersions:
         statuses = [web("PUT", "/v1/workspace/file", body, If_Match=seen).status for _ in range(2)]
 
         assert statuses == [200, 409]
-
-
-class TestUpload:
-    def test_base64_makes_a_file(self, web: Api, root: Path) -> None:
-        answer = web.post("/v1/workspace/upload", {"path": "notes/a.bin", "content_base64": "AAEC"})
-
-        assert answer.status == 201
-        file = answer.json["file"]
-        assert (file["path"], file["size"], file["overwritten"]) == ("notes/a.bin", 3, False)
-        assert (root / "notes" / "a.bin").read_bytes() == b"\0\1\2"
-
-    @pytest.mark.parametrize("text", ["AAEC AAEC", "AAECAA", "AAECAA==", "AAEC\r\nAAEC\n", ""])
-    def test_base64_may_be_folded_and_unpadded(self, web: Api, text: str) -> None:
-        assert web.post("/v1/workspace/upload", {"path": "a.bin", "content_base64": text}).status == 201
-
-    @pytest.mark.parametrize("text", ["?", "AAE*", "A", "AA=EC"])
-    def test_garbage_is_refused(self, web: Api, root: Path, text: str) -> None:
-        answer = web.post("/v1/workspace/upload", {"path": "a.bin", "content_base64": text})
-
-        assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
-        assert not (root / "a.bin").exists()
-
-    def test_the_whole_limit_can_be_sent_in_base64(self, web: Api, root: Path) -> None:
-        content = os.urandom(4_194_304)
-        body = {"path": "large.bin", "content_base64": base64.b64encode(content).decode()}
-
-        assert web.post("/v1/workspace/upload", body).status == 201
-
-        assert (root / "large.bin").read_bytes() == content
-
-    def test_more_than_the_limit_is_refused(self, web: Api, configure: Configure, root: Path) -> None:
-        configure(WORKSPACE_UPLOAD_MAX_BYTES=1024)
-        content = base64.b64encode(b"x" * 1025).decode()
-
-        answer = web.post("/v1/workspace/upload", {"path": "a.bin", "content_base64": content})
-
-        assert (answer.status, answer.code) == (413, "WORKSPACE_FILE_TOO_LARGE")
-        assert not (root / "a.bin").exists()
-
-    def test_a_form_makes_a_file(self, web: Api, root: Path) -> None:
-        answer = web.post("/v1/workspace/upload", **form("notes/a.bin", b"\0\1\r\n--\r\n2"))
-
-        assert (answer.status, answer.json["file"]["path"]) == (201, "notes/a.bin")
-        assert (root / "notes" / "a.bin").read_bytes() == b"\0\1\r\n--\r\n2"
-        assert drafts(root) == []
-
-    @pytest.mark.parametrize(
-        ("path", "fields", "status"),
-        [("readme.txt", {}, 409), ("readme.txt", {"overwrite": "yes"}, 409), ("notes", {"overwrite": "true"}, 400),
-         ("absent/a", {}, 400), ("", {}, 400), ("../a", {}, 400)],
-        ids=["exists", "not-true", "directory", "no-parent", "no-path", "escape"],
-    )  # fmt: skip
-    def test_a_form_that_cannot_be_placed_leaves_nothing(
-        self, web: Api, root: Path, path: str, fields: dict[str, str], status: int
-    ) -> None:
-        assert web.post("/v1/workspace/upload", **form(path, b"mine", **fields)).status == status
-
-        assert (root / "readme.txt").read_text() == "Read me.\n"
-        assert drafts(root) == []
-
-    @pytest.mark.parametrize("excess", [1, 300_000], ids=["a-byte", "much"])
-    def test_a_form_over_the_limit_leaves_nothing(
-        self, web: Api, root: Path, configure: Configure, excess: int
-    ) -> None:
-        configure(WORKSPACE_UPLOAD_MAX_BYTES=70_000)
-
-        answer = web.post("/v1/workspace/upload", **form("a.bin", b"x" * (70_000 + excess)))
-
-        assert (answer.status, answer.code) == (413, "WORKSPACE_FILE_TOO_LARGE")
-        assert drafts(root) == []
-
-    def test_a_form_with_two_files_or_none_is_refused(self, web: Api, root: Path) -> None:
-        twice = form("a.bin", b"one")
-        part = b'--limit\r\nContent-Disposition: form-data; name="f2"; filename="b"\r\n\r\ntwo\r\n'
-        none = b'--limit\r\nContent-Disposition: form-data; name="path"\r\n\r\na.bin\r\n--limit--\r\n'
-
-        assert web.post("/v1/workspace/upload", **{**twice, "body": part + twice["body"]}).status == 400
-        assert web.post("/v1/workspace/upload", **{**twice, "body": none}).status == 400
-        assert drafts(root) == []
-
-    def test_no_other_kind_of_body_is_taken(self, web: Api) -> None:
-        answer = web.post("/v1/workspace/upload", b"path=a", content_type="application/x-www-form-urlencoded")
-
-        assert (answer.status, answer.code) == (415, "UNSUPPORTED_MEDIA_TYPE")
-
-
-class TestDownload:
-    def test_the_whole_file_as_an_attachment(self, web: Api, root: Path) -> None:
-        (root / "Ärger.html").write_bytes(b"<script>\0")
-
-        answer = web.get("/v1/workspace/download?path=Ärger.html", Accept="image/*")
-
-        assert (answer.status, answer.body) == (200, b"<script>\0")
-        assert answer.headers["Content-Type"] == "application/octet-stream"
-        assert answer.headers["Content-Disposition"] == "attachment; filename*=utf-8''%C3%84rger.html"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert "sandbox" in answer.headers["Content-Security-Policy"]
-        assert web.get("/v1/workspace/download?path=readme.txt").headers["Content-Disposition"] == (
-            'attachment; filename="readme.txt"'
-        )
-
-    @pytest.mark.parametrize(
-        ("asked", "status", "body", "shown"),
-        [
-            ("bytes=0-3", 206, b"Read", "bytes 0-3/9"),
-            ("bytes=5-", 206, b"me.\n", "bytes 5-8/9"),
-            ("bytes=-3", 206, b"e.\n"[-3:], "bytes 6-8/9"),
-            ("bytes=0-999", 206, b"Read me.\n", "bytes 0-8/9"),
-            ("bytes=-999", 206, b"Read me.\n", "bytes 0-8/9"),
-            ("BYTES=8-8", 206, b"\n", "bytes 8-8/9"),
-            ("bytes=3-1", 200, b"Read me.\n", None),
-            ("bytes=-", 200, b"Read me.\n", None),
-            ("bytes=0-1,3-4", 200, b"Read me.\n", None),
-            ("lines=0-1", 200, b"Read me.\n", None),
-            ("bytes=a-b", 200, b"Read me.\n", None),
-        ],
-    )
-    def test_ranges(self, web: Api, asked: str, status: int, body: bytes, shown: str | None) -> None:
-        answer = web.get("/v1/workspace/download?path=readme.txt", Range=asked)
-
-        assert (answer.status, answer.body, answer.headers.get("Content-Range")) == (status, body, shown)
-        assert answer.headers["Content-Length"] == str(len(body))
-
-    @pytest.mark.parametrize("asked", ["bytes=9-", "bytes=99-100", "bytes=-0"])
-    def test_a_range_after_the_end(self, web: Api, asked: str) -> None:
-        answer = web.get("/v1/workspace/download?path=readme.txt", Range=asked)
-
-        assert (answer.status, answer.code) == (416, "RANGE_NOT_SATISFIABLE")
-        assert answer.headers["Content-Range"] == "bytes */9"
-
-    def test_a_download_goes_on_only_with_the_same_version(self, web: Api, root: Path) -> None:
-        address = "/v1/workspace/download?path=readme.txt"
-        etag = web.get(address).headers["ETag"]
-        same = web.get(address, Range="bytes=5-", If_Range=etag)
-        (root / "readme.txt").write_text("Another.\n")
-
-        other = web.get(address, Range="bytes=5-", If_Range=etag)
-
-        assert (same.status, same.text) == (206, "me.\n")
-        assert (other.status, other.text) == (200, "Another.\n")
-
-    def test_what_is_known_is_not_sent_again(self, web: Api) -> None:
-        address = "/v1/workspace/download?path=readme.txt"
-        etag = web.get(address).headers["ETag"]
-
-        assert web.get(address, If_None_Match=etag).status == 304
-        assert web.get(address, If_Match='"other"').status == 412
-
-    def test_head_tells_the_size_and_sends_nothing(self, web: Api) -> None:
-        answer = web("HEAD", "/v1/workspace/download?path=readme.txt")
-
-        assert (answer.status, answer.headers["Content-Length"], answer.body) == (200, "9", b"")
-
-    @pytest.mark.parametrize(("path", "status"), [("absent", 404), ("notes", 400), ("", 400)])
-    def test_what_is_no_file(self, web: Api, path: str, status: int) -> None:
-        assert web.get(f"/v1/workspace/download?path={path}").status == status
-
-    def test_an_empty_file(self, web: Api, root: Path) -> None:
-        (root / "empty").touch()
-
-        assert web.get("/v1/workspace/download?path=empty").body == b""
-        assert web.get("/v1/workspace/download?path=empty", Range="bytes=0-").status == 416
 
 
 class TestCreate:

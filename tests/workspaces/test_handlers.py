@@ -15,8 +15,7 @@ import pytest
 from jobs.handlers.base import AttemptFailed
 from jobs.models import Job
 from tests.handlers.conftest import Context
-from tests.workspaces.conftest import SECRET
-from tests.workspaces.test_api import drafts
+from tests.workspaces.conftest import SECRET, drafts
 from workspaces.edits import Edit, apply
 from workspaces.handlers.reading import FileRead
 from workspaces.handlers.searching import FileSearch, FindInFiles

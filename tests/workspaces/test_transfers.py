@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.live.web import ADMIN, Web, eventually
-from tests.workspaces.test_api import drafts
+from tests.workspaces.conftest import drafts
 
 LIMIT_BYTES = 100 * 1024 * 1024
 LARGE_BYTES = 96 * 1024 * 1024

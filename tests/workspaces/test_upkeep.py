@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspaces.test_api import drafts
+from tests.workspaces.conftest import drafts
 from workspaces import upkeep
 from workspaces.paths import DRAFT_PREFIX
 from workspaces.tree import Tree
