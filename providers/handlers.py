@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -11,13 +12,13 @@ from typing import Any, ClassVar
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Handler, JobContext, Needs
 from jobs.handlers.database import in_database
 from memory.context import Log
-from providers import registry
-from providers.answer import Answer, ask, with_partial
+from providers import ledger, registry
 from providers.base import Request
-from providers.codex import Codex, prompt_of
+from providers.codex import Codex, Run, prompt_of
 from providers.conversation import ChatInput, check, choice_of, conversation, tools_of
 from providers.faults import Fault
-from providers.output import ChatOutput, usage_json
+from providers.output import ChatOutput
+from providers.paying import Bill, ask_and_pay
 from providers.remembering import Remembering
 from rauskuclaw import errors
 
@@ -57,18 +58,15 @@ class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
             max_tokens=given.max_tokens,
             connect_timeout_sec=min(10.0, max(0.1, ctx.remaining_sec())),
         )
-        answer = Answer()
-        try:
-            await ask(provider, request, into=answer, within_sec=ctx.remaining_sec(), emit=ctx.emit)
-        except Fault as fault:
-            raise with_partial(fault, answer.text) from None
+        bill = Bill()
+        answer = await ask_and_pay(ctx, provider, request, bill)
         return ChatOutput(
             provider=provider.name,
             model=provider.model,
             output_text=answer.text,
             finish_reason=answer.finish.reason if answer.finish else None,
             tool_calls=[call.as_message_part() for call in answer.calls] or None,
-            usage=usage_json(answer.usage),
+            usage=bill.as_json(),
             id=answer.finish.id if answer.finish else None,
         )
 
@@ -166,13 +164,14 @@ class CodexChat(Handler[ChatInput, CodexOutput]):
     def _answer(self, ctx: JobContext[ChatInput], given: ChatInput) -> CodexOutput:
         prompt = prompt_of(given)
         codex = Codex.prepare()
-        run = codex.answer(prompt, ctx.run_process, emit=ctx.emit, remaining_sec=ctx.remaining_sec)
+        bill = Bill()
+        run = self._run(ctx, codex, prompt, bill)
         return CodexOutput(
             provider=codex.name,
             model=codex.model,
             output_text=run.text,
             finish_reason="stop",
-            usage=usage_json(run.usage),
+            usage=bill.as_json() if run.usage else None,
             local_provider=codex.local_provider if codex.mode == "oss" else None,
             command_preview=codex.preview(prompt),
             codex_home=str(codex.home),
@@ -180,6 +179,22 @@ class CodexChat(Handler[ChatInput, CodexOutput]):
             auth_mode=codex.auth_mode,
             raw_events_count=run.events,
         )
+
+    def _run(self, ctx: JobContext[ChatInput], codex: Codex, prompt: str, bill: Bill) -> Run:
+        owner = ledger.owner_of(ctx.job_id, thread=ctx.input.thread or "", deadline_at=ctx.deadline)
+        request = Request(messages=[{"role": "user", "content": prompt}])
+        call = ledger.begin(owner, codex.name, codex.model, request, bounded=False, default_max=0)
+        began, error_code, usage = time.monotonic(), errors.JOB_CANCELLED.name, ledger.estimate(request, "")
+        try:
+            run = codex.answer(prompt, ctx.run_process, emit=ctx.emit, remaining_sec=ctx.remaining_sec)
+            error_code, usage = "", run.usage or ledger.estimate(request, run.text)
+        except Fault as fault:
+            error_code = fault.code.name
+            raise
+        finally:
+            latency_ms = round((time.monotonic() - began) * 1000)
+            bill.add(usage, ledger.settle(call.id, usage, latency_ms=latency_ms, error_code=error_code))
+        return run
 
     def on_invalid_input(self, ctx_log: Any, message: str) -> AttemptFailed:
         """An input that is no conversation: PROVIDER_INPUT."""

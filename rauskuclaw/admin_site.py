@@ -33,6 +33,14 @@ _GROUPS = (
     ),
     ("Watch", (("Alerts", "notifications", "metrics.alert"), ("Alert rules", "rule", "metrics.alertrule"))),
     (
+        "Models",
+        (
+            ("Calls", "forum", "providers.modelcall"),
+            ("Budgets", "savings", "providers.budget"),
+            ("Prices", "sell", "providers.price"),
+        ),
+    ),
+    (
         "Access",
         (
             ("API keys", "key", "access.apikey"),

@@ -71,6 +71,7 @@ app.conf.update(
         "evaluate alerts": {"task": "metrics.evaluate_alerts", "schedule": 10.0},
         "tend memories": {"task": "memory.tend", "schedule": 10.0},
         "sweep the workspace": {"task": "workspaces.sweep", "schedule": 3600.0},
+        "settle lost model calls": {"task": "providers.settle_lost_calls", "schedule": 10.0},
         "purge memories": {"task": "memory.purge", "schedule": 60.0},
     },
 )

@@ -115,6 +115,10 @@ class ModelSettings(BaseSettings):
     )
     codex_run_gid: int = setting(1000, "CODEX_RUN_GID", "Group id it gets there.", ge=0)
 
+    model_max_output_tokens: int = setting(
+        4096, "MODEL_MAX_OUTPUT_TOKENS", "Longest answer, in tokens, where a budget applies and the job sets none.",
+        cfg="providers.max_output_tokens", ge=1, le=1_000_000,
+    )  # fmt: skip
     agent_tool_max_rounds: Rounds = setting(
         3, "AGENT_TOOL_MAX_ROUNDS", "Rounds of tool calls in one chat job; clamped to 1..6.",
         cfg="worker.agent_tool.max_rounds",

@@ -344,6 +344,10 @@ PROVIDER_NOT_FOUND = Code(
     "PROVIDER_NOT_FOUND", None, "The provider's program is not installed where the job ran.",
     "Install it, or set CODEX_CLI_PATH; `details.attempted_commands` says what was tried.", False
 )  # fmt: skip
+BUDGET_EXCEEDED = Code(
+    "BUDGET_EXCEEDED", None, "A budget does not cover what the next call of the model may cost; none was made.",
+    "See `details`; wait for the next period, raise the budget, or lower max_tokens.", False
+)  # fmt: skip
 PROVIDER_ERROR = Code(
     "PROVIDER_ERROR", None, "The provider failed in a way that has no code of its own.", "See the worker's log.", True
 )

@@ -22,6 +22,7 @@ urlpatterns = [
     path("v1/", include("memory.api.urls")),
     path("v1/", include("access.api.urls")),
     path("v1/", include("metrics.api.urls")),
+    path("v1/", include("providers.api.urls")),
     path("docs", Docs.as_view(), name="docs"),
     path("admin/", admin.site.urls),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from jobs.handlers.base import AttemptFailed
+from jobs.models import Job
 from providers.codex import MAX_PROMPT_BYTES
 from providers.handlers import CodexChat
+from providers.models import ModelCall
 from rauskuclaw import config
 from tests.handlers.conftest import Context, context, cookie
 
@@ -34,14 +37,14 @@ BROKEN = {"lines": [{"type": "error", "message": "stream disconnected before com
 class Codex:
     """Runs the handler, and knows what the program saw."""
 
-    def __init__(self, folder: Path, context: Callable[..., Context]) -> None:
-        self.folder, self._context = folder, context
+    def __init__(self, folder: Path, context: Callable[..., Context], job_id: uuid.UUID) -> None:
+        self.folder, self._context, self._job_id = folder, context, job_id
         self.emitted: list[str] = []
         self.logs: list[tuple[str, str, dict[str, Any]]] = []
 
     def __call__(self, *runs: dict[str, Any], **given: Any) -> dict[str, Any]:
         (self.folder / "codex.json").write_text(json.dumps(runs or [GOOD]))
-        made: Any = self._context(CodexChat, given or {"prompt": "Hello"})
+        made: Any = self._context(CodexChat, given or {"prompt": "Hello"}, job_id=self._job_id)
         made.emit = self.emitted.append
         self.logs = made.logs
         return CodexChat().run(made).model_dump(mode="json")
@@ -57,17 +60,24 @@ class Codex:
 
 
 @pytest.fixture
-def codex(tmp_path: Path, context: Callable[..., Context], configure: Callable[..., config.Config]) -> Codex:
+def codex(
+    tmp_path: Path,
+    context: Callable[..., Context],
+    make_job: Callable[..., Job],
+    configure: Callable[..., config.Config],
+) -> Codex:
     configure(
         CODEX_OSS_ENABLED=1, CODEX_OSS_MODEL="gpt-test", CODEX_CLI_PATH=FAKE, CODEX_OSS_WORKDIR=tmp_path,
         CODEX_OSS_TRANSIENT_BACKOFF_MS=0, CODEX_RUN_UID=0,
     )  # fmt: skip
-    return Codex(tmp_path, context)
+    return Codex(tmp_path, context, make_job().id)
 
 
 def test_the_last_message_is_the_answer(codex: Codex) -> None:
     output = codex()
 
+    call = ModelCall.objects.get()
+    assert (call.provider, call.input_tokens, call.output_tokens, call.state) == ("codex-cli", 90, 9, "settled")
     assert output["output_text"] == "Last."
     assert codex.emitted == ["First.", "Last."]
     assert (output["provider"], output["local_provider"], output["model"]) == ("codex-cli", None, "gpt-test")
