@@ -14,7 +14,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from jobs import sql
-from memory import embedders, spaces, statements
+from memory import embedders, spaces, statements, trigrams
 from memory.embedders.base import EmbedFailed
 from memory.embedding import as_text
 from memory.models import Memory, Space
@@ -209,20 +209,23 @@ def _require_ready(wanted: Search) -> None:
 
 
 def by_words(wanted: Search) -> list[Match]:
-    """Memories that hold the query's words: all of them, then, while there are too few, any of them.
+    """Memories that hold the query's words: all of them; then, while there are too few, any of them; then words like
+    them.
 
     The query is a web search's: "quoted words" stand together, -word must not be there.
     """
-    found = _by_words(wanted, every=True)
-    if len(found) < wanted.top_k:
-        have = {match.memory.pk for match in found}
-        found += [match for match in _by_words(wanted, every=False) if match.memory.pk not in have]
-    return found[: wanted.top_k]
-
-
-def _by_words(wanted: Search, *, every: bool) -> list[Match]:
-    memories: Iterable[Any] = Memory.objects.raw(*statements.by_words(wanted, every=every))
-    return [Match(memory, round(memory.rank, 6)) for memory in memories]
+    found: dict[Any, Match] = {}
+    ways: tuple[Callable[[], statements.Statement | None], ...] = (
+        lambda: statements.by_words(wanted, every=True),
+        lambda: statements.by_words(wanted, every=False),
+        lambda: statements.by_trigrams(wanted) if trigrams.has_index() else None,
+    )
+    for way in ways:
+        if len(found) < wanted.top_k and (statement := way()) is not None:
+            memories: Iterable[Any] = Memory.objects.raw(*statement)
+            for memory in memories:
+                found.setdefault(memory.pk, Match(memory, round(memory.rank, 6)))
+    return list(found.values())[: wanted.top_k]
 
 
 def fuse(rankings: Sequence[Sequence[Match]]) -> list[Match]:

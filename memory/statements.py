@@ -6,6 +6,7 @@ by the client, and so planned for their values: whether an index is worth using 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jobs.storable import dumps
@@ -20,6 +21,8 @@ RANKED_ROWS = 10_000
 """Of those that a text search matches, the newest so many are ranked."""
 COLUMNS = tuple(field.attname for field in Memory._meta.concrete_fields if field.attname not in {"words", "lexemes"})
 """Of a memory that is found: all that anybody is shown."""
+TRIGRAM_WORDS, MIN_TRIGRAM_CHARS = 8, 4
+"""Of the query's words, the first so many that are so long are looked for by trigrams."""
 _COLUMNS = ", ".join(f"m.{name}" for name in COLUMNS)
 
 
@@ -127,6 +130,25 @@ def by_words(wanted: Search, *, every: bool) -> Statement:
         LIMIT %(top_k)s
     """
     return text, {**params, "words": wanted.query}
+
+
+def by_trigrams(wanted: Search) -> Statement | None:
+    """The memories with words like some of the query's, with their `rank`, 0..1. Served by memory_by_trigram.
+
+    None for a query that quotes or excludes, for it means what it says, and for one without a word.
+    """
+    words = [word for word in re.findall(r"\w+", wanted.query) if len(word) >= MIN_TRIGRAM_CHARS][:TRIGRAM_WORDS]
+    if not words or re.search(r'"|(^|\s)-', wanted.query):
+        return None
+    condition, params = _condition(wanted)
+    text = f"""
+        SELECT {_COLUMNS}, (SELECT max(word_similarity(word, m.words)) FROM unnest(%(words)s::text[]) word) AS rank
+        FROM memory_memory m
+        WHERE m.words %%> ANY (%(words)s::text[]) AND {condition}
+        ORDER BY rank DESC, m.updated_at DESC, m.id DESC
+        LIMIT %(top_k)s
+    """
+    return text, {**params, "words": words}
 
 
 def _condition(wanted: Search) -> Statement:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from access import audit
-from jobs.storable import dumps
+from jobs.storable import dumps, text
 from memory import queries, queueing, sql, working
 from memory.models import Memory, Session, Vector
 from memory.words import searched_words
@@ -38,12 +38,12 @@ def write(
     The write is committed before its embedding job is made, so none is made for what is not there.
     Raises NotStorable for what is no JSON, MEMORY_EMBED_QUEUE_FAILED when no job could be made: the memory is saved.
     """
-    stored = dumps(value)
+    stored, kept = dumps(value), [text(tag) for tag in tags]
     enabled = load().memory_vector_enabled
     (row,) = sql.rows(
         "write",
         {
-            "id": uuid.uuid4(), "scope": scope, "key": key, "value": stored, "tags": list(tags), "ttl_sec": ttl_sec,
+            "id": uuid.uuid4(), "scope": scope, "key": key, "value": stored, "tags": kept, "ttl_sec": ttl_sec,
             "words": searched_words(key=key, tags=tags, value=value), "written_by": author.name,
             "job_id": author.job_id, "trusted": author.trusted, "embed": enabled,
         },

@@ -8,7 +8,7 @@ import uuid
 from django.db.models import F
 from django.db.models.functions import Now
 
-from memory import queueing, spaces, sql
+from memory import queueing, spaces, sql, trigrams
 from memory.models import EmbeddingStatus, Memory, Space, Vector
 from rauskuclaw import errors
 from rauskuclaw.config import load
@@ -21,18 +21,21 @@ JOB_TYPE = "system.memory.upkeep"
 
 def tend() -> None:
     """Every few seconds; any number may run at once. Sees to it that each memory that should gets its vectors."""
-    if not load().memory_vector_enabled:
-        return
+    try:
+        if load().memory_vector_enabled:
+            _tend_vectors()
+        ask_for_upkeep()
+    except Problem as problem:
+        logger.warning("no job could be made: %s", problem)
+
+
+def _tend_vectors() -> None:
     live = spaces.live()
     # Written while vectors were switched off.
     sql.rows("wake", {"limit": spaces.STEP})
     if live.building is not None and not live.building.is_marked:
         spaces.mark_next(live.building)
-    try:
-        queueing.embed_overdue()
-        ask_for_upkeep()
-    except Problem as problem:
-        logger.warning("no job could be made: %s", problem)
+    queueing.embed_overdue()
 
 
 def ask_for_upkeep() -> None:
@@ -42,6 +45,8 @@ def ask_for_upkeep() -> None:
 
 
 def _is_due() -> bool:
+    if trigrams.is_installed() and not trigrams.has_index():
+        return True
     for space in Space.objects.all():
         if space.state == Space.State.RETIRED:
             if space.dimension is not None or Vector.objects.filter(space=space).exists():
@@ -54,6 +59,9 @@ def _is_due() -> bool:
 def run() -> list[str]:
     """Do what is due; not in a transaction. What was done, for people."""
     done = []
+    if trigrams.is_installed() and not trigrams.has_index():
+        trigrams.make_index()
+        done.append("made the index of trigrams")
     for space in Space.objects.exclude(state=Space.State.RETIRED):
         if not spaces.has_index(space):
             spaces.make_index(space)

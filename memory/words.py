@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jobs.storable import text
+
 MAX_EMBEDDED_CHARS = 16_000
 """More than any of the models reads."""
 MAX_WORDS_CHARS = 100_000
@@ -24,7 +26,7 @@ def searched_words(*, key: str, tags: Sequence[str], value: Any) -> str:
     """What text search reads: the key's parts, the tags, and every name, text and number in the value."""
     # Postgres would take `deploy.key` for the name of a host, one word.
     found = [_SEPARATORS.sub(" ", key), *tags, *_texts(value)]
-    return "\n".join(found).replace("\x00", "\ufffd")[:MAX_WORDS_CHARS]
+    return text("\n".join(found), max_chars=MAX_WORDS_CHARS)
 
 
 def canonical(value: Any) -> str:

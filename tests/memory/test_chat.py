@@ -256,6 +256,18 @@ def test_an_answer_is_kept_as_something_a_model_said(remember: Remember, log: Li
     assert job.status == "succeeded"
 
 
+def test_what_postgres_cannot_keep_is_replaced(remember: Remember, log: Lines) -> None:
+    wanted = write_back.parse({"scope": "agent.chat", "tags": ["a\x00b"]})
+    assert wanted is not None
+
+    assert write_back.save(wanted, said("half \ud83d of \x00 it"), log=log)
+
+    memory = Memory.objects.get()
+    assert isinstance(memory.value, dict)
+    assert memory.value["text"] == "half \ufffd of \ufffd it"
+    assert memory.tags == ["a\ufffdb"]
+
+
 def test_without_a_key_each_job_has_its_own_and_twice_is_once(remember: Remember, log: Lines) -> None:
     wanted = write_back.parse({"scope": "agent.chat", "key": "", "ttl_sec": " "})
     assert wanted is not None

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from memory import embedding, search, spaces, statements, upkeep
+from memory import embedding, search, spaces, statements, trigrams, upkeep
 from memory.embedding import Taken
 from memory.models import Memory, Space, Vector
 from memory.requests import Search
@@ -252,6 +252,36 @@ def test_text_needs_no_embedding_server(api: Api, by_ollama: ModelServer, rememb
 
     assert api.post(SEARCH, ask("fish", mode="text")).json["count"] == 1
     assert by_ollama.calls == []
+
+
+def has_trigrams() -> bool:
+    """Whether the tests' Postgres could have the extension: the embedded one has none of Postgres' own."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'")
+        return bool(cursor.fetchone()[0])
+
+
+def test_misspelt_words_are_found_where_postgres_has_trigrams(api: Api, facts: dict[str, Memory]) -> None:
+    query = ask("invoise custmers", mode="text")
+    assert keys(api.post(SEARCH, query)) == []
+    if not has_trigrams():
+        assert not trigrams.is_installed()
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE EXTENSION pg_trgm")
+    try:
+        upkeep.tend()
+        run_jobs(UPKEEP)
+        assert trigrams.has_index()
+        assert keys(api.post(SEARCH, query)) == ["invoice"]
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP EXTENSION pg_trgm CASCADE")
+
+
+@pytest.mark.parametrize("query", ['"exact words"', "dogs -cats", "-cats", "a of it", "?!"])
+def test_a_query_that_means_what_it_says_is_not_guessed_at(query: str) -> None:
+    assert statements.by_trigrams(wanted("notes").model_copy(update={"query": query})) is None
 
 
 # Both
