@@ -81,16 +81,45 @@ def submit_intents(body: object, *, created_by: str, principal: Principal) -> Ou
     options = wanted.get("options")
     options = options if isinstance(options, Mapping) else {}
     user_text = wanted.get("user_text")
-    run = _Run(
+    return submit_items(
+        dict(enumerate(items)),
         user_text=user_text if isinstance(user_text, str) else "",
         repairs=options.get("repair") is not False,
-        adds_docs=options.get("inject_tool_docs") is not False and load().data_file_read_enabled,
+        adds_docs=options.get("inject_tool_docs") is not False,
         created_by=created_by,
         principal=principal,
     )
-    for idx, item in enumerate(items):
+
+
+def submit_items(
+    items: Mapping[int, Any],
+    *,
+    made: Mapping[int, Job] | None = None,
+    user_text: str,
+    repairs: bool = True,
+    adds_docs: bool = True,
+    created_by: str,
+    principal: Principal,
+) -> Outcome:
+    """Create the jobs of items, by their places. made: jobs of other items of the same request, which they may need."""
+    run = _Run(user_text, repairs, adds_docs and load().data_file_read_enabled, created_by, principal, dict(made or {}))
+    for idx, item in items.items():
         run.take(idx, item)
     return run.outcome
+
+
+def positions_needed(given: Mapping[str, Any], idx: int) -> list[int]:
+    """The places of the items whose jobs the item at `idx` needs, by the helper keys of its input."""
+    last = [idx - 1] if _wants_last(given.get("depends_on_last_job")) and idx > 0 else []
+    return [*last, *(number - 1 for number in _numbers(given.get("depends_on_idx")) if isinstance(number, int))]
+
+
+def _wants_last(value: Any) -> bool:
+    return value is True or value in ("true", 1)
+
+
+def _numbers(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 @dataclass
@@ -100,9 +129,9 @@ class _Run:
     adds_docs: bool
     created_by: str
     principal: Principal
-    outcome: Outcome = field(default_factory=Outcome)
-    jobs: dict[int, Job] = field(default_factory=dict)
+    jobs: dict[int, Job]
     """Of the items that became one, by idx."""
+    outcome: Outcome = field(default_factory=Outcome)
     documented: set[str] = field(default_factory=set)
 
     def take(self, idx: int, item: Any) -> None:
@@ -112,7 +141,7 @@ class _Run:
             self._repair(idx, fields)
         self.outcome.normalized.append({"idx": idx, **fields})
         try:
-            fields = {**fields, "input": self._with_dependencies(fields["input"])}
+            fields = {**fields, "input": self._with_dependencies(idx, fields["input"])}
             self._check(fields)
             if (doc := self._tool_doc(idx, fields)) is not None:
                 fields["input"] = _depending(fields["input"], [doc])
@@ -135,14 +164,19 @@ class _Run:
             given[name] = value
             self.outcome.repairs.append(Repair(idx, kind, value))
 
-    def _with_dependencies(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _last_made(self, idx: int) -> Job | None:
+        """The job made last in this request; else that of the nearest item before."""
+        if self.outcome.created:
+            return self.outcome.created[-1].job
+        before = [n for n in self.jobs if n < idx]
+        return self.jobs[max(before)] if before else None
+
+    def _with_dependencies(self, idx: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """The input with the jobs that it means named by id. Raises Problem where one of them was not made."""
         given = dict(given)
         last, numbers = given.pop("depends_on_last_job", None), given.pop("depends_on_idx", None)
-        needed = []
-        if (last is True or last in ("true", 1)) and self.outcome.created:
-            needed.append(self.outcome.created[-1].job)
-        for number in numbers if isinstance(numbers, list) else [numbers] if numbers is not None else []:
+        needed = [last_made] if _wants_last(last) and (last_made := self._last_made(idx)) is not None else []
+        for number in _numbers(numbers):
             job = self.jobs.get(number - 1) if isinstance(number, int) and not isinstance(number, bool) else None
             if job is None:
                 raise Problem(

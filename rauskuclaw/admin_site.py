@@ -14,6 +14,7 @@ _GROUPS = (
         "Work",
         (
             ("Jobs", "work", "jobs.job"),
+            ("Chats", "forum", "chat.thread"),
             ("Schedules", "event_repeat", "schedules.schedule"),
             ("Queues", "low_priority", "jobs.queue"),
             ("Job types", "category", "jobs.jobtype"),

@@ -69,6 +69,7 @@ app.conf.update(
         "prune": {"task": "jobs.prune", "schedule": 60.0},
         "count": {"task": "metrics.count", "schedule": 10.0},
         "evaluate alerts": {"task": "metrics.evaluate_alerts", "schedule": 10.0},
+        "chats": {"task": "chat.settle", "schedule": 1.0},
         "tend memories": {"task": "memory.tend", "schedule": 10.0},
         "sweep the workspace": {"task": "workspaces.sweep", "schedule": 3600.0},
         "settle lost model calls": {"task": "providers.settle_lost_calls", "schedule": 10.0},

@@ -165,7 +165,7 @@ def formatter() -> logging.Formatter:
 
 def settings(config: Config) -> dict[str, Any]:
     """Django's LOGGING. Uvicorn's and Celery's own handlers give way to ours."""
-    ours = ("rauskuclaw", "access", "jobs", "memory", "metrics", "providers", "schedules", "workspaces")
+    ours = ("rauskuclaw", "access", "chat", "jobs", "memory", "metrics", "providers", "schedules", "workspaces")
     return {
         "version": 1,
         "disable_existing_loggers": False,

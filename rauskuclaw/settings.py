@@ -83,6 +83,7 @@ INSTALLED_APPS = [
     "memory",
     "metrics",
     "providers",
+    "chat",
     "schedules",
     "workspaces",
 ]

@@ -18,6 +18,7 @@ urlpatterns = [
     path("v1/schema", Schema.as_view(), name="schema"),
     path("v1/", include("jobs.api.urls")),
     path("v1/", include("schedules.api.urls")),
+    path("v1/", include("chat.api.urls")),
     path("v1/", include("workspaces.api.urls")),
     path("v1/", include("memory.api.urls")),
     path("v1/", include("access.api.urls")),

@@ -11,7 +11,7 @@ import psycopg
 
 from rauskuclaw.config import ROOT
 
-CODE = ("access", "jobs", "memory", "metrics", "providers", "rauskuclaw", "schedules", "workspaces")
+CODE = ("access", "chat", "jobs", "memory", "metrics", "providers", "rauskuclaw", "schedules", "workspaces")
 _CONNECT_SECONDS = 5
 
 # One row or none. Migrations that somebody took back or applied by hand change their number.

@@ -114,10 +114,13 @@ def run(job: Job) -> Job:
     return now(job)
 
 
-def run_all() -> None:
-    """As long as there is one, the next job that is in the window."""
+def run_all() -> int:
+    """As long as there is one, the next job that is in the window. Returns how many attempts that took."""
+    count = 0
     while job := Job.objects.filter(published_at__isnull=False).order_by("turn_at").first():
         run(job)
+        count += 1
+    return count
 
 
 def now(job: Job) -> Job:

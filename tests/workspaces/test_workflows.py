@@ -129,6 +129,22 @@ def test_steps_run_one_after_another_and_see_what_those_before_gave(write: Any, 
     assert "step_3: data.write_file" in result["stdout"]
 
 
+def test_a_step_is_given_a_result_that_is_kept_apart(write: Any, start: Start, root: Path, configure: Any) -> None:
+    write("""
+        steps:
+          - {id: back, type: data.file_read, input: {path: large.txt}}
+          - {type: data.write_file, input: {path: copy.txt, content: "${back.content_text}"}}
+    """)
+    configure(RESULT_INLINE_MAX_BYTES=1024)
+    (root / "large.txt").write_text("x" * 5000)
+
+    job = start()
+
+    assert job.status == "succeeded", job.error
+    assert children(job)[0].result_size_bytes is not None
+    assert (root / "copy.txt").read_text() == "x" * 5000
+
+
 def test_a_step_waits_for_what_it_depends_on_wherever_it_stands(write: Any, start: Start) -> None:
     write("""
         jobs:

@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class ChatConfig(AppConfig):
+    """Chats: threads of messages whose answers are jobs."""
+
+    name = "chat"
