@@ -142,3 +142,15 @@ def pytest_report_header() -> str:
 def pytest_unconfigure() -> None:
     """End the servers after the last worker has ended."""
     _servers.stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of an xdist_group stay together, or each worker would start the group's stack.
+
+    pytest-xdist 3.8 adds the group to `_nodeid`; pytest 9.2 has taken a node's id from `_id` instead.
+    """
+    for item in items:
+        grouped = vars(item).get("_nodeid")
+        if grouped is not None and grouped != item.nodeid:
+            item._id = type(item._id).parse(grouped)
