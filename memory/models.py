@@ -84,7 +84,8 @@ class Memory(models.Model):
         indexes = [
             models.Index(fields=["scope", "-updated_at", "-id"], name="memory_newest_of_scope"),
             models.Index(fields=["-updated_at", "-id"], name="memory_newest"),
-            models.Index(fields=["scope", "embedding_status", "expires_at"], name="memory_by_state"),
+            # With the id: a search learns from it alone which memories there are, and stops when there are many.
+            models.Index(fields=["scope", "embedding_status", "expires_at"], include=["id"], name="memory_by_state"),
             models.Index(fields=["expires_at"], condition=Q(expires_at__isnull=False), name="memory_expiring"),
             # What is to be embedded, and what is to be embedded again by another model: new rows never wait for old.
             models.Index(

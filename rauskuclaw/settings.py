@@ -42,7 +42,7 @@ def _database(config: Config) -> dict[str, Any]:
             # A plan made while a table was small would go on reading all of it when it has grown: so, indexes.
             # pgvector's: how far a search looks (ADR 24), and that it goes on while a filter has left too few rows.
             "options": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-            " -c hnsw.ef_search=120 -c hnsw.iterative_scan=relaxed_order"
+            " -c hnsw.ef_search=200 -c hnsw.iterative_scan=relaxed_order"
             # pg_trgm's, where there is one: a word with a letter wrong is still like it.
             " -c pg_trgm.word_similarity_threshold=0.4",
             # A dead peer (failover, cut network) is noticed in seconds instead of the kernel's 2 hours.

@@ -136,7 +136,7 @@ def _case(data: Data, space: Space, queries: int, share: float, *, tagged: bool)
 
     scopes = [name for name in data.names if name.startswith(f"scope.{share}.")]
     # Never prepared: planned for its scope each time, it is faster than any plan for all scopes.
-    options = "-c hnsw.ef_search=120 -c hnsw.iterative_scan=relaxed_order -c enable_seqscan=off"
+    options = "-c hnsw.ef_search=200 -c hnsw.iterative_scan=relaxed_order -c enable_seqscan=off"
     with psycopg.connect(
         os.environ["DATABASE_URL"], autocommit=True, options=options, prepare_threshold=None
     ) as database:

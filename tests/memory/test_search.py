@@ -360,7 +360,7 @@ def few_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_scope_is_searched_by_the_index(
     few_are_exact: None, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
-    space, centres = fill([("large", 800), ("other", 800)])
+    space, centres = fill([("large", 4000), ("other", 200)])
     by_index = wanted("large")
     text, params = statements.nearest(by_index, embedding.as_text(centres[0].tolist()), space.pk, "vector(24)")
     with connection.cursor() as cursor:
@@ -451,4 +451,4 @@ def test_every_connection_asks_the_index_to_go_on() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT '[1]'::vector")
         cursor.execute("SELECT current_setting('hnsw.iterative_scan'), current_setting('hnsw.ef_search')")
-        assert cursor.fetchone() == ("relaxed_order", "120")
+        assert cursor.fetchone() == ("relaxed_order", "200")
