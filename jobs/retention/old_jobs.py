@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import uuid
 from collections import Counter
@@ -84,19 +85,30 @@ def _is_kept(partition: Partition, moment: Moment) -> bool:
     return bool(rows("retention_day_is_kept", params)[0]["is_kept"])
 
 
-def drop(partition: Partition, moment: Moment) -> bool:
-    """Drop a partition, unless one of its jobs is kept, somebody reopens a job, or the log is busy.
+class Dropped(enum.Enum):
+    """What came of a partition that was to be dropped."""
+
+    DONE = enum.auto()
+    KEPT = enum.auto()
+    BUSY = enum.auto()
+    """To be tried again: others were at it."""
+
+
+def drop(partition: Partition, moment: Moment) -> Dropped:
+    """Drop a partition, unless one of its jobs is kept; or somebody reopens a job, or the log is locked: BUSY.
 
     The question may look at all jobs of the day, and nobody waits for it: no job of that day can be made any more, and
     the answer counts only if none was reopened meanwhile. The drop itself locks the log, and gives way to others.
     """
     before = _reopenings()
-    if before is None or _is_kept(partition, moment):
-        return False
+    if before is None:
+        return Dropped.BUSY
+    if _is_kept(partition, moment):
+        return Dropped.KEPT
     try:
         with partitions.changing() as is_mine, connection.cursor() as cursor:
             if not is_mine or _reopenings() != before:
-                return False
+                return Dropped.BUSY
             cursor.execute("LOCK TABLE jobs_joblog IN ACCESS EXCLUSIVE MODE")
             # A callback of long ago may have been sent again just now, and metrics have yet to count it.
             cursor.execute(
@@ -104,13 +116,13 @@ def drop(partition: Partition, moment: Moment) -> bool:
                 [moment.floor, list(COUNTED_LINES)],
             )
             if cursor.fetchone()[0]:
-                return False
+                return Dropped.KEPT
             cursor.execute(f"DROP TABLE {partition.name}")
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
-            return False
+            return Dropped.BUSY
         raise
-    return True
+    return Dropped.DONE
 
 
 def _reopenings() -> int | None:

@@ -21,7 +21,7 @@ logger = logging.getLogger("jobs.retention")
 
 AHEAD_DAYS = 10
 """How many days' partitions there are before their time: beat may be away for as long, and nothing changes."""
-LOCK_TIMEOUT_MS = 100
+LOCK_TIMEOUT_MS = 200
 """How long a change of the partitions may wait for a lock. Everything that wants the table waits behind it."""
 _LOCK = 0x6C6F6773
 """Advisory lock of whoever changes partitions ("logs" in ASCII)."""

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from jobs.retention import old_jobs, registry
 from jobs.retention.models import ALL_TYPES, RetentionRun
-from jobs.retention.old_jobs import Moment
+from jobs.retention.old_jobs import Dropped, Moment
 from jobs.retention.registry import Old
 from jobs.signals import happened
 
@@ -33,6 +33,7 @@ TELL_SEC = 5.0
 """How often it notes how far it is."""
 ASK_EVERY = timedelta(minutes=15)
 """How often a run of the heartbeat asks which partitions may go: each question may look at all jobs of a day."""
+DROP_TRIES = 5
 _LOCK = 0x7072756E65
 """Advisory lock of the run ("prune" in ASCII)."""
 
@@ -136,9 +137,7 @@ def _steps(*, all_at_once: bool) -> Iterator[Counter[str]]:
     """Partitions first: what goes with them need not be deleted row by row. Then what is quick, then jobs."""
     moment = Moment.take()
     if all_at_once or _is_time_to_ask(moment.now):
-        for partition in old_jobs.aged_partitions(moment):
-            yield Counter(log_partitions=int(old_jobs.drop(partition, moment)))
-        RetentionRun.objects.update(log_asked_at=moment.now)
+        yield from _drop_partitions(moment)
     for kind in registry.kinds():
         for count in kind.prune():
             yield Counter({kind.name: count})
@@ -146,6 +145,22 @@ def _steps(*, all_at_once: bool) -> Iterator[Counter[str]]:
     # In any order, so that no type waits for ever behind one that has too much for one run.
     for type_ in random.sample(types := old_jobs.types(), len(types)):
         yield from old_jobs.prune_type(type_, moment, kept)
+
+
+def _drop_partitions(moment: Moment) -> Iterator[Counter[str]]:
+    """Those that may go. What is still busy after some tries, the next run asks of again."""
+    waiting = old_jobs.aged_partitions(moment)
+    for _ in range(DROP_TRIES):
+        busy = []
+        for partition in waiting:
+            outcome = old_jobs.drop(partition, moment)
+            yield Counter(log_partitions=int(outcome is Dropped.DONE))
+            if outcome is Dropped.BUSY:
+                busy.append(partition)
+        waiting = busy
+        if not waiting:
+            RetentionRun.objects.update(log_asked_at=moment.now)
+            return
 
 
 def _is_time_to_ask(now: datetime) -> bool:

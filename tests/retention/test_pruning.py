@@ -27,6 +27,7 @@ from jobs.models import (
 )
 from jobs.retention import old_jobs, partitions, policies, registry, run
 from jobs.retention.models import ALL_TYPES, PrunedJobs, RetentionRun
+from jobs.retention.old_jobs import Dropped
 from jobs.retention.policies import PolicyChange
 from jobs.sql import statement
 from rauskuclaw.config import Config
@@ -362,11 +363,11 @@ def test_no_partition_is_dropped_while_somebody_reopens_one_of_its_jobs(ended: E
     other.start()
     entered.wait(30)
     try:
-        assert not old_jobs.drop(partition, moment)
+        assert old_jobs.drop(partition, moment) is Dropped.BUSY
     finally:
         leave.set()
         other.join()
-    assert old_jobs.drop(partition, moment)
+    assert old_jobs.drop(partition, moment) is Dropped.DONE
 
 
 def test_an_answer_from_before_a_job_was_reopened_counts_no_more(ended: End, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,12 +378,14 @@ def test_an_answer_from_before_a_job_was_reopened_counts_no_more(ended: End, mon
 
     def reopened_meanwhile(*question: Any) -> bool:
         answer = ask(*question)
-        lifecycle.reopen(job.pk, by="test")
+        if Job.objects.get(pk=job.pk).status == Status.FAILED:
+            lifecycle.reopen(job.pk, by="test")
         return answer
 
     monkeypatch.setattr(old_jobs, "_is_kept", reopened_meanwhile)
 
-    assert not old_jobs.drop(partition, moment)
+    assert old_jobs.drop(partition, moment) is Dropped.BUSY
+    assert old_jobs.drop(partition, moment) is Dropped.KEPT
     assert [line.message for line in queries.log_tail(job, tail=1)] == ["Job retried"]
 
 
@@ -417,6 +420,7 @@ def test_a_drop_gives_way_to_whoever_has_the_log_locked(ended: End) -> None:
     entered.wait(30)
     try:
         assert prune() == {}
+        assert RetentionRun.objects.get().log_asked_at is None
     finally:
         leave.set()
         other.join()
