@@ -7,20 +7,23 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 from jobs.handlers.base import AsyncHandler, AsyncJobContext, AttemptFailed, Handler, JobContext, Needs
 from jobs.handlers.database import in_database
 from memory.context import Log
 from providers import ledger, registry
+from providers.agent import Dialogue
 from providers.base import Request
 from providers.codex import Codex, Run, prompt_of
-from providers.conversation import ChatInput, check, choice_of, conversation, tools_of
+from providers.conversation import ChatInput, check, choice_of
 from providers.faults import Fault
 from providers.output import ChatOutput
 from providers.paying import Bill, ask_and_pay
 from providers.remembering import Remembering
 from rauskuclaw import errors
+from rauskuclaw.config import load
 
 logger = logging.getLogger("providers")
 
@@ -38,36 +41,57 @@ class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
     async def arun(self, ctx: AsyncJobContext[ChatInput]) -> ChatOutput:
         """Fails with one of PROVIDER_*, then with what had come of the answer in `details.partial_text`; or with one of
         MEMORY_CONTEXT_* and MEMORY_WRITE_*."""
-        ctx.log("Starting provider-backed handler", handler=self.id)
+        if ctx.state is None:
+            ctx.log("Starting provider-backed handler", handler=self.id)
         with telling(ctx.log, handler=self.id, provider=self.provider):
             check(ctx.input)
-        remembering = await in_database(lambda: Remembering.begin(ctx.input, ctx.log))
+        remembering = await in_database(lambda: Remembering.begin(ctx.input, ctx.log, state=ctx.state))
         with telling(ctx.log, handler=self.id, provider=self.provider):
-            output = await self._answer(ctx, remembering.given)
+            output = await self._answer(ctx, remembering)
         output = await in_database(lambda: remembering.end(output, ctx.job_id, ctx.log))
         ctx.log("Provider-backed handler completed", **completed_meta(self.id, output))
         return output
 
-    async def _answer(self, ctx: AsyncJobContext[ChatInput], given: ChatInput) -> ChatOutput:
-        provider = await in_database(lambda: registry.prepare(self.provider))
-        request = Request(
-            messages=conversation(given),
-            tools=tools_of(given),
-            tool_choice=choice_of(given),
-            temperature=given.temperature,
-            max_tokens=given.max_tokens,
-            connect_timeout_sec=min(10.0, max(0.1, ctx.remaining_sec())),
-        )
-        bill = Bill()
-        answer = await ask_and_pay(ctx, provider, request, bill)
+    async def _answer(self, ctx: AsyncJobContext[ChatInput], remembering: Remembering) -> ChatOutput:
+        given, max_rounds = remembering.given, load().agent_tool_max_rounds
+        if ctx.state is None:
+            dialogue = await in_database(lambda: Dialogue.begin(given, remembering.context, ctx.log))
+        else:
+            dialogue = Dialogue.resume(dict(ctx.state), ctx.children)
+        while True:
+            provider = await in_database(lambda: registry.prepare(self.provider))
+            answer = await ask_and_pay(ctx, provider, self._request(ctx, given, dialogue), dialogue.bill)
+            if not dialogue.wants_tools(answer):
+                break
+            if dialogue.rounds >= max_rounds:
+                facts = {"max_rounds": max_rounds, "remaining_tool_calls": len(answer.calls)}
+                ctx.log("Stopping tool-calling loop at max rounds", "warn", **facts)
+                break
+            children = await in_database(partial(dialogue.start_round, answer, ctx.log))
+            if children:
+                ctx.spawn(children, on_failure="collect", state=dialogue.as_state())
+            dialogue.end_round_without_jobs()
         return ChatOutput(
             provider=provider.name,
             model=provider.model,
             output_text=answer.text,
             finish_reason=answer.finish.reason if answer.finish else None,
             tool_calls=[call.as_message_part() for call in answer.calls] or None,
-            usage=bill.as_json(),
+            usage=dialogue.bill.as_json(),
             id=answer.finish.id if answer.finish else None,
+            tool_execution=dialogue.execution_json(max_rounds),
+        )
+
+    def _request(self, ctx: AsyncJobContext[ChatInput], given: ChatInput, dialogue: Dialogue) -> Request:
+        # A choice that demands a call is for the first round: after it the model must be free to answer.
+        choice = None if dialogue.rounds else choice_of(given)
+        return Request(
+            messages=dialogue.messages,
+            tools=dialogue.tools,
+            tool_choice=choice or ("auto" if dialogue.rounds or given.agent_tools else None),
+            temperature=given.temperature,
+            max_tokens=given.max_tokens,
+            connect_timeout_sec=min(10.0, max(0.1, ctx.remaining_sec())),
         )
 
     def on_invalid_input(self, ctx_log: Any, message: str) -> AttemptFailed:

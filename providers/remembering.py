@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -25,9 +26,14 @@ class Remembering:
     wanted: WriteBack | None
 
     @classmethod
-    def begin(cls, given: ChatInput, log: Log) -> Self:
-        """Look up what the input asks for. Raises AttemptFailed MEMORY_CONTEXT_* or MEMORY_WRITE_INPUT."""
+    def begin(cls, given: ChatInput, log: Log, *, state: Mapping[str, Any] | None = None) -> Self:
+        """Look up what the input asks for; once for a job, so not where it goes on after its tools, from `state`.
+
+        Raises AttemptFailed MEMORY_CONTEXT_* or MEMORY_WRITE_INPUT.
+        """
         wanted = write_back.parse(given.memory_write)
+        if state is not None:
+            return cls(given, state["memory_context"], wanted)
         attached = context.attach(given.memory, prompt=given.prompt, messages=given.messages, log=log)
         read = given.model_copy(update={"prompt": attached.prompt, "messages": attached.messages})
         return cls(read, attached.metadata, wanted)

@@ -348,6 +348,21 @@ BUDGET_EXCEEDED = Code(
     "BUDGET_EXCEEDED", None, "A budget does not cover what the next call of the model may cost; none was made.",
     "See `details`; wait for the next period, raise the budget, or lower max_tokens.", False
 )  # fmt: skip
+AGENT_LOOP = Code(
+    "AGENT_LOOP", None, "The model asked for the same tools again and again, and they told it the same.",
+    "Ask it differently, or give it other tools.", False
+)  # fmt: skip
+UNKNOWN_TOOL = Code(
+    "UNKNOWN_TOOL", None, "No agent tool has this name.", "GET /v1/agent-tools lists those that work now."
+)
+JOB_CREATE_FAILED = Code(
+    "JOB_CREATE_FAILED", None, "The job of an agent tool's call could not be made.", "See the message; mend the call."
+)
+JOB_FAILED = Code("JOB_FAILED", None, "The job of an agent tool's call failed without a code.", "Read the job's log.")
+TIMEOUT = Code(
+    "TIMEOUT", None, "The job of an agent tool's call has not ended in `wait_ms`; it goes on.",
+    "Read the job of `job_id` later."
+)  # fmt: skip
 PROVIDER_ERROR = Code(
     "PROVIDER_ERROR", None, "The provider failed in a way that has no code of its own.", "See the worker's log.", True
 )

@@ -1,0 +1,174 @@
+"""Rounds of tool calls: the model asks for tools, they run as jobs of their own, and it is asked again (contract 7.2).
+
+The chat job does not wait for them in a worker. Each round ends its attempt with `ctx.spawn`; when the tools have ended
+it goes on from `Dialogue`, which is all that must be remembered. So a round survives the death of any worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Self
+
+from jobs.handlers.base import Child, ChildResult
+from memory.context import Log
+from providers import tools
+from providers.answer import Answer
+from providers.base import Message, ToolCall, Usage
+from providers.conversation import ChatInput, conversation
+from providers.faults import Fault
+from providers.money import amount
+from providers.paying import Bill
+from providers.tools import TOOLS, ToolRefused
+from rauskuclaw import errors
+
+MAX_CALLS = 20
+"""In one round; the model is told of the others that they were not made."""
+MAX_IDLE_ROUNDS = 2
+"""Rounds that asked for the same and got the same: after so many in a row, nothing will change."""
+
+
+@dataclass
+class Dialogue:
+    """A conversation between rounds."""
+
+    messages: list[Message]
+    tools: list[Any]
+    memory_context: dict[str, Any] | None = None
+    rounds: int = 0
+    idle_rounds: int = 0
+    last_round: str = ""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    pending: list[dict[str, Any]] = field(default_factory=list)
+    """Of the round under way: id and function of each call; `payload` of those that were refused."""
+    bill: Bill = field(default_factory=Bill)
+
+    @classmethod
+    def begin(cls, given: ChatInput, memory_context: dict[str, Any] | None, log: Log) -> Self:
+        """A new one, with the tools that the input asks for. Reads the database."""
+        given_tools = list(given.tools or ())
+        if given.agent_tools and not given_tools:
+            given_tools = tools.specs(tools.offered())
+            if given_tools:
+                log("Agent tool calling enabled", tool_count=len(given_tools))
+            else:
+                log("Agent tool calling requested but no runtime-enabled tools available", "warn")
+        return cls(conversation(given), given_tools, memory_context)
+
+    @classmethod
+    def resume(cls, state: dict[str, Any], children: Sequence[ChildResult]) -> Self:
+        """One that goes on after its tools. Raises Fault AGENT_LOOP."""
+        usage, cost = state.pop("usage"), state.pop("cost_usd")
+        bill = Bill(usage and Usage(**usage), None if cost is None else Decimal(cost))
+        dialogue = cls(**state, bill=bill)
+        ended = iter(children)
+        for call in dialogue.pending:
+            payload = call.get("payload")
+            if payload is None:
+                child = next(ended)
+                payload = _payload_of(child)
+                call["job_id"] = str(child.job_id)
+            dialogue._add_result(call, payload)
+        dialogue._look_for_progress()
+        dialogue.pending = []
+        return dialogue
+
+    def as_state(self) -> dict[str, Any]:
+        """What `ctx.spawn` is to remember."""
+        usage = self.bill.usage
+        return {
+            "messages": list(self.messages),
+            "tools": self.tools,
+            "memory_context": self.memory_context,
+            "rounds": self.rounds,
+            "idle_rounds": self.idle_rounds,
+            "last_round": self.last_round,
+            "calls": self.calls,
+            "pending": self.pending,
+            "usage": usage and dict(usage.__dict__),
+            "cost_usd": None if self.bill.cost_usd is None else amount(self.bill.cost_usd),
+        }
+
+    def wants_tools(self, answer: Answer) -> bool:
+        """Whether calls of an answer are for us to make: not those of functions that only the caller knows."""
+        own = {tool["function"]["name"] for tool in self.tools} - TOOLS.keys()
+        return bool(answer.calls) and not any(call.name in own for call in answer.calls)
+
+    def start_round(self, answer: Answer, log: Log) -> list[Child]:
+        """Note the calls of a round; those that may be made, as jobs. Reads the database."""
+        self.rounds += 1
+        log("Provider returned tool calls", round=self.rounds, tool_call_count=len(answer.calls))
+        self.messages = [*self.messages, answer.as_message()]
+        self.pending, children = [], []
+        for number, call in enumerate(answer.calls):
+            entry: dict[str, Any] = {
+                "id": call.id,
+                "function": call.name,
+                "arguments": call.arguments,
+                "job_type": None,
+            }
+            try:
+                if number >= MAX_CALLS:
+                    raise ToolRefused("TOOL_EXEC_ERROR", f"at most {MAX_CALLS} calls are made in one round")
+                children.append(self._child(call, entry, log))
+            except ToolRefused as refused:
+                entry["payload"] = tools.error_payload(refused.code, refused.message)
+            self.pending.append(entry)
+        return children
+
+    def end_round_without_jobs(self) -> None:
+        """All calls were refused: the model is told at once. Raises Fault AGENT_LOOP."""
+        for call in self.pending:
+            self._add_result(call, call["payload"])
+        self._look_for_progress()
+        self.pending = []
+
+    def execution_json(self, max_rounds: int) -> dict[str, Any] | None:
+        """`tool_execution` of the result."""
+        if not self.calls:
+            return None
+        return {"rounds": self.rounds, "max_rounds": max_rounds, "call_count": len(self.calls), "calls": self.calls}
+
+    def _child(self, call: ToolCall, entry: dict[str, Any], log: Log) -> Child:
+        tool, wanted = tools.checked(call.name, call.arguments)
+        entry["job_type"] = tool.job_type
+        log("Executing agent tool call", function=call.name, job_type=tool.job_type, call_id=call.id)
+        return Child(type=tool.job_type, input=wanted, name=call.name, tags=["agent-tool"])
+
+    def _add_result(self, call: dict[str, Any], payload: dict[str, Any]) -> None:
+        content = json.dumps(payload, ensure_ascii=False)
+        message = {"role": "tool", "tool_call_id": call["id"], "name": call["function"], "content": content}
+        self.messages = [*self.messages, message]
+        call["content"] = content
+        self.calls.append(
+            {
+                "id": call["id"],
+                "function": call["function"],
+                "job_type": call["job_type"],
+                "job_id": call.get("job_id"),
+                "ok": payload["ok"],
+                "error": payload.get("error"),
+            }
+        )
+
+    def _look_for_progress(self) -> None:
+        told = json.dumps([[call["function"], call["arguments"], call["content"]] for call in self.pending])
+        self.idle_rounds = self.idle_rounds + 1 if told == self.last_round else 0
+        self.last_round = told
+        if self.idle_rounds >= MAX_IDLE_ROUNDS:
+            raise Fault(
+                errors.AGENT_LOOP,
+                f"the model asked for the same in {self.idle_rounds + 1} rounds, and got the same",
+                {"rounds": self.rounds, "functions": [call["function"] for call in self.pending]},
+            )
+
+
+def _payload_of(child: ChildResult) -> dict[str, Any]:
+    if child.succeeded:
+        return tools.result_payload(child.result)
+    error = child.error or {}
+    return tools.error_payload(
+        str(error.get("code") or "TOOL_EXEC_ERROR"), str(error.get("message") or f"the job was {child.status}")
+    )
