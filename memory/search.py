@@ -127,13 +127,14 @@ def nearest(query: Sequence[float], wanted: Search, space: Space) -> Found | Non
     Raises MEMORY_VECTOR_DIMENSION where vectors that are kept are of another length, MEMORY_VECTOR_SEARCH_FAILED.
     """
     text = as_text(query)
-    rows = _rows(statements.look(wanted, text, space.pk), len(query), space, prepared=not wanted.is_filtered)
+    rows = _rows(statements.look(wanted, text, space.pk), len(query), space, prepared=True)
     facts = rows[0]
     if facts["space"] != space.pk:
         return None
     matches = [_match(row) for row in rows if row["id"] is not None]
-    if not facts["is_small"]:
-        type_ = spaces.indexed_as(len(query)) if facts["is_indexed"] else None
+    if wanted.is_filtered or not facts["is_small"]:
+        by_index = facts["is_indexed"] and not facts["is_small"]
+        type_ = spaces.indexed_as(len(query)) if by_index else None
         matches = _many(text, wanted, space, type_, len(query))
     return Found(
         sorted(matches, key=lambda match: match.distance or 0), "vector", facts["pending"], facts["failed"],

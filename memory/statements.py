@@ -27,14 +27,13 @@ _COLUMNS = ", ".join(f"m.{name}" for name in COLUMNS)
 
 
 def look(wanted: Search, query: str, space_id: int) -> Statement:
-    """What there is to search and, where few memories fit, the nearest of them: a row each, with their `distance`.
+    """What there is to search and, where the scope has few memories, the nearest of them: a row each, with their
+    `distance`. Meant to be prepared, and so without filters: with one, none is compared here.
 
-    Where none is found, because many fit or nothing does, it is one row with null for a memory. `space`: the model in
-    use now; no memory is found if that is not `space_id`. Of k rows wanted out of n that fit, of N in all, the index
-    looks at about k·N/n, and comparing all at n: the index wins from n = √(kN) on. Served by memory_by_state; with tags
-    or a value also by memory_by_tag and memory_by_value.
+    Where none is found, because there are many or none, it is one row with null for a memory. `space`: the model in use
+    now; no memory is found if that is not `space_id`. Of k rows wanted out of n in the scope, of N in all, the index
+    looks at about k·N/n, and comparing all at n: the index wins from n = √(kN) on. Served by memory_by_state.
     """
-    condition, params = _condition(wanted)
     counts = [
         f"(SELECT count(*) FROM memory_memory m WHERE m.scope = %(scope)s AND m.embedding_status = '{status}'"
         f" AND {_live(wanted)}) AS {status}"
@@ -53,7 +52,8 @@ def look(wanted: Search, query: str, space_id: int) -> Statement:
                 {EXACT_ROWS}, ceil(sqrt(2 * %(top_k)s::float8 * COALESCE((SELECT rows FROM space), 0)))
             )::int AS rows
         ), fitting AS MATERIALIZED (
-            SELECT m.id FROM memory_memory m WHERE {condition} AND m.embedding_status = 'ready'
+            SELECT m.id FROM memory_memory m
+            WHERE m.scope = %(scope)s AND m.embedding_status = 'ready' AND {_live(wanted)}
             LIMIT (SELECT rows + 1 FROM most)
         ), facts AS MATERIALIZED (
             SELECT space.id AS space, space.is_indexed, {", ".join(counts)},
@@ -65,13 +65,16 @@ def look(wanted: Search, query: str, space_id: int) -> Statement:
         FROM facts LEFT JOIN LATERAL (
             SELECT v.memory_id, v.embedding <=> %(query)s::vector AS distance
             FROM fitting JOIN memory_vector v ON v.memory_id = fitting.id AND v.space_id = facts.space
-            WHERE facts.is_small AND facts.space = %(space)s::int
+            WHERE facts.is_small AND facts.space = %(space)s::int AND %(compare)s::boolean
             ORDER BY distance
             LIMIT %(top_k)s::int
         ) near ON true
         LEFT JOIN memory_memory m ON m.id = near.memory_id
     """
-    return text, {**params, "query": query, "space": space_id}
+    return text, {
+        "scope": wanted.scope, "top_k": wanted.top_k, "query": query, "space": space_id,
+        "compare": not wanted.is_filtered,
+    }  # fmt: skip
 
 
 def not_ready(wanted: Search) -> Statement:
