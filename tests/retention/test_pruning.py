@@ -228,6 +228,41 @@ def test_a_pending_callback_keeps_its_job(ended: End) -> None:
     assert there(job) == [False]
 
 
+@pytest.mark.parametrize(("hours", "stays"), [(2, True), (26, False)])
+def test_what_a_debounce_or_a_rate_limit_counts_stays_for_a_day(ended: End, hours: float, stays: bool) -> None:
+    set_policy(job_count=1)
+    plain, debounced, limited, newest = (ended(3) for _ in range(4))
+    for job, ago in ((plain, hours), (debounced, hours), (limited, hours), (newest, 1)):
+        shift(job, job.created_at - (timezone.now() - timedelta(hours=ago)))
+    Job.objects.filter(pk=debounced.pk).update(unique_key="k")
+    Attempt.objects.filter(job=limited).update(rate_key="k")
+
+    prune()
+
+    assert there(plain, debounced, limited, newest) == [False, stays, stays, True]
+
+
+def test_the_failures_that_a_schedule_counts_stay(ended: End) -> None:
+    counted, older = ended(200, "failed", partitioned=False), ended(200, "failed", partitioned=False)
+    schedule = uuid.uuid4()
+    sql(
+        "INSERT INTO schedules_schedule (id, type, queue, priority, timeout_sec, max_attempts, tags, flow,"
+        " interval_sec, next_run_at, due_at, pause_after_failures)"
+        " VALUES (%s, 'report.generate', 'default', 5, 60, 1, '{}', '{}', 60, now(), now(), 1)",
+        schedule,
+    )
+    for number, job in enumerate((older, counted)):
+        sql(
+            "INSERT INTO schedules_run (schedule_id, due_at, trigger, result, job_id)"
+            " VALUES (%s, now() + make_interval(secs => %s), 'due', 'made', %s)",
+            schedule, number, job.pk,
+        )  # fmt: skip
+
+    prune()
+
+    assert there(counted, older) == [True, False]
+
+
 def test_every_relation_to_a_job_is_one_that_deleting_knows() -> None:
     related = {relation.related_model._meta.db_table for relation in Job._meta.related_objects}
 
