@@ -16,7 +16,8 @@ from rauskuclaw.operations.text import Paint, count
 from rauskuclaw.redis import REDIS_ERRORS, client
 
 MACHINE: tuple[Check, ...] = (
-    machine.python, machine.var_dir, machine.secrets, machine.configured_keys, machine.callbacks, machine.plugins,
+    machine.python, machine.var_dir, machine.workspace, machine.secrets, machine.configured_keys, machine.callbacks,
+    machine.plugins,
 )  # fmt: skip
 POSTGRES: tuple[Check, ...] = (
     servers.postgres, servers.pgvector, servers.connections, servers.postgres_clock, servers.migrations,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import EntryPoint
@@ -110,6 +113,24 @@ def test_disk_space_is_judged(configure: Configure, tmp_path: Path, monkeypatch:
         found.append(levels(machine.var_dir)["disk"])
 
     assert found == ["ok", "warn", "fail"]
+
+
+def test_the_workspace_is_judged(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(WORKSPACE_ROOT=tmp_path / "files", DATA_FILE_READ_ENABLED=1)
+    not_made_yet = levels(machine.workspace)
+    (tmp_path / "files").mkdir()
+    (told,) = machine.workspace()
+
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.EBADF, "as NFS does")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    assert not_made_yet == {}
+    assert (told.level, told.message) == ("ok", f"{tmp_path}/files; jobs may read it")
+    assert levels(machine.workspace) == {"workspace": "warn"}
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert levels(machine.workspace) == {"workspace": "fail"}
 
 
 def test_a_var_dir_that_is_not_there_is_told(configure: Configure, tmp_path: Path) -> None:

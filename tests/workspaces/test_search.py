@@ -144,6 +144,25 @@ class TestText:
         ]
         assert paths(text(tree, r"one\s+two", regex=True)) == []
 
+    @pytest.mark.parametrize(
+        "query",
+        [
+            r"^two$",
+            r"\Atwo\z",
+            r"(?-m)^two$",
+            r"(?i)^TWO$",
+            r"^(?:two|2)$",
+            r"two$|^nothing",
+            r"^\Qtwo\E$",
+            r"^\S+o$",
+            r"\btwo\b",
+        ],
+    )
+    def test_lines_are_found_whatever_a_pattern_says_of_their_ends(self, tree: Tree, root: Path, query: str) -> None:
+        (root / "a.txt").write_bytes(b"one\r\ntwo\r\nthree\r\n")
+
+        assert [(match["path"], match["line"]) for match in text(tree, query, regex=True).matches] == [("a.txt", 2)]
+
     def test_no_regular_expression_is_slow(self, tree: Tree, root: Path) -> None:
         (root / "a.txt").write_text("a" * 200_000 + "!")
 

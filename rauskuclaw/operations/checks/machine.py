@@ -1,7 +1,8 @@
-"""Checks of this machine: Python, disk, permissions, keys, callbacks, handler plug-ins. None needs a server."""
+"""Checks of this machine: Python, disk, permissions, workspace, keys, callbacks, plug-ins. None needs a server."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
@@ -50,6 +51,39 @@ def var_dir() -> Findings:
         yield warn("disk", told, fix)
     else:
         yield ok("disk", told)
+
+
+def workspace() -> Findings:
+    """WORKSPACE_ROOT can be written, and its file system keeps two writers of one file apart."""
+    config = load()
+    path = config.workspace_root
+    if not path.is_dir():
+        return  # It is made on first use.
+    if not os.access(path, os.W_OK | os.X_OK):
+        yield fail("workspace", f"{path} cannot be written by this user", f"Run as its owner, or chown {path}.")
+    elif not _locks(path):
+        yield warn(
+            "workspace",
+            f"The file system at {path} locks no directories: of two who change a file at once, one may not be told",
+            "Use a local file system for WORKSPACE_ROOT, or let one machine write to it.",
+        )
+    else:
+        allowed = {"read": config.data_file_read_enabled, "write": config.data_file_write_enabled}
+        rights = " and ".join(verb for verb, is_on in allowed.items() if is_on) or "neither read nor write"
+        yield ok("workspace", f"{path}; jobs may {rights} it")
+
+
+def _locks(path: Path) -> bool:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def secrets() -> Findings:
