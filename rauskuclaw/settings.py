@@ -180,6 +180,8 @@ SPECTACULAR_SETTINGS = {
         "WorkspaceNewKind": "workspaces.api.serializers.NEW_KINDS",
         "AlertSeverity": ["warn"],
         "BlockerSeverity": "memory.api.serializers.SEVERITIES",
+        "KeyRole": "access.models.Role",
+        "MessageRole": "chat.models.Role",
     },
     "TITLE": "RauskuClaw API",
     "DESCRIPTION": "Durable, typed AI and automation jobs.",
