@@ -15,14 +15,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rauskuclaw.config_checks import ConfigError, cross_checks, describe
 from rauskuclaw.config_fields import (
     Csv,
     Directory,
-    HandlerSwitch,
     Keys,
     MasterKey,
     MasterKeys,
@@ -30,6 +29,7 @@ from rauskuclaw.config_fields import (
     at_least,
     setting,
 )
+from rauskuclaw.config_handlers import HandlerSettings
 from rauskuclaw.config_models import ModelSettings
 from rauskuclaw.config_sources import (
     ApiKeyEntry,
@@ -38,6 +38,7 @@ from rauskuclaw.config_sources import (
     read_run_env,
     read_secret_files,
 )
+from rauskuclaw.config_telling import TellingSettings
 
 __all__ = ["Config", "ConfigError", "load"]
 
@@ -62,7 +63,7 @@ SECTIONS = {
 """Section of the generated reference → the first setting of it."""
 
 
-class Config(ModelSettings):
+class Config(HandlerSettings, TellingSettings, ModelSettings):
     """The settings of one process, checked and frozen. Build it with `load()`."""
 
     model_config = SettingsConfigDict(
@@ -233,77 +234,6 @@ class Config(ModelSettings):
         cfg="worker.scheduler.history_days", ge=1, le=3650,
     )  # fmt: skip
 
-    callbacks_enabled: bool = setting(
-        True, "CALLBACKS_ENABLED", "Whether callbacks are sent at all.", cfg="callbacks.enabled"
-    )
-    callback_allowlist: Csv = setting(
-        (), "CALLBACK_ALLOWLIST", "Hosts callbacks may go to (comma-separated; sub-domains included). A host named"
-        " here literally may have a private address.", cfg="callbacks.allowlist", renamed_by="callbacks.allowlist_env",
-    )  # fmt: skip
-    callback_when_allowlist_empty: Literal["allow_all", "deny_all"] = setting(
-        "deny_all", "CALLBACK_ALLOWLIST_BEHAVIOR_WHEN_EMPTY", "What an empty allowlist means.",
-        cfg="callbacks.allowlist_behavior_when_empty",
-    )  # fmt: skip
-    callback_signing_enabled: Switch = setting(
-        False, "CALLBACK_SIGNING_ENABLED", "`1`: sign each callback with HMAC-SHA256.", cfg="callbacks.signing.enabled"
-    )
-    callback_signing_secret: SecretStr | None = setting(
-        None, "CALLBACK_SIGNING_SECRET", "The signing secret. Signing without it sends nothing.",
-        renamed_by="callbacks.signing.secret_env",
-    )  # fmt: skip
-    callback_signing_tolerance_sec: int = setting(
-        300, "CALLBACK_SIGNING_TOLERANCE_SEC", "How old a signature the verification helper accepts, in seconds.",
-        cfg="callbacks.signing.tolerance_sec", ge=1,
-    )  # fmt: skip
-    callback_timeout_sec: float = setting(
-        10.0, "CALLBACK_TIMEOUT_SEC", "Longest wait for a callback's answer, in seconds.", cfg="callbacks.timeout_sec",
-        gt=0, le=120,
-    )  # fmt: skip
-    callback_max_age_sec: int = setting(
-        86_400, "CALLBACK_MAX_AGE_SEC", "A callback not delivered in this many seconds is dead.",
-        cfg="callbacks.max_age_sec", ge=1,
-    )  # fmt: skip
-
-    smtp_host: str = setting(
-        "", "SMTP_HOST", "Mail server that alerts are sent through; empty: no mail is sent.", cfg="mail.host"
-    )
-    smtp_port: int = setting(587, "SMTP_PORT", "Its port.", cfg="mail.port", ge=1, le=65535)
-    smtp_user: str = setting("", "SMTP_USER", "User name there; empty: none.", cfg="mail.user")
-    smtp_password: SecretStr | None = setting(None, "SMTP_PASSWORD", "Password there.")
-    smtp_security: Literal["starttls", "tls", "none"] = setting(
-        "starttls", "SMTP_SECURITY", "How the connection is secured.", cfg="mail.security"
-    )
-    mail_from: str = setting(
-        "rauskuclaw@localhost", "MAIL_FROM", "Sender of mails.", cfg="mail.from", pattern=r"^[^\r\n]{3,320}$"
-    )
-
-    metrics_enabled: Switch = setting(
-        True, "METRICS_ENABLED", "`0`: nothing is counted, and no alert is raised by itself.", cfg="metrics.enabled"
-    )
-    metrics_retention_days: Annotated[int, at_least(1)] = setting(
-        7, "METRICS_RETENTION_DAYS", "How long counts by the minute are kept, in days; less than 1 is 1.",
-        cfg="metrics.retention_days", le=3650,
-    )  # fmt: skip
-    metrics_public: Switch = setting(
-        False, "METRICS_PUBLIC", "`1`: `/metrics`, for Prometheus, needs no key.", cfg="metrics.public"
-    )
-    alert_window_sec: Annotated[int, at_least(60)] = setting(
-        3600, "ALERT_WINDOW_SEC", "Window of counters and alerts, in seconds; less than 60 is 60.",
-        cfg="metrics.alerts.window_sec", le=604_800,
-    )  # fmt: skip
-    alert_queue_stalled_sec: Annotated[int, at_least(5)] = setting(
-        900, "ALERT_QUEUE_STALLED_SEC", "QUEUE_STALLED: age of the oldest queued job, in seconds; less than 5 is 5.",
-        cfg="metrics.alerts.queue_stalled_sec",
-    )  # fmt: skip
-    alert_failure_rate_pct: Annotated[int, at_least(1), AfterValidator(lambda value: min(100, value))] = setting(
-        50, "ALERT_FAILURE_RATE_PCT", "HIGH_FAILURE_RATE: share of failed jobs, in percent; clamped to 1..100.",
-        cfg="metrics.alerts.failure_rate_pct",
-    )  # fmt: skip
-    alert_failure_rate_min_completed: Annotated[int, at_least(1)] = setting(
-        20, "ALERT_FAILURE_RATE_MIN_COMPLETED", "HIGH_FAILURE_RATE: only with so many jobs ended; less than 1 is 1.",
-        cfg="metrics.alerts.failure_rate_min_completed",
-    )  # fmt: skip
-
     retention_enabled: Switch = setting(
         True, "RETENTION_ENABLED", "`0`: nothing is deleted by itself, and what is to be kept for so long stays.",
         cfg="retention.enabled",
@@ -403,86 +333,6 @@ class Config(ModelSettings):
     workspace_watch_max: int = setting(
         200, "WORKSPACE_WATCH_MAX", "Directories that a web process watches at once, for however many subscribers.",
         cfg="api.workspace.watch_max", ge=0, le=10_000,
-    )  # fmt: skip
-    deploy_target_allowlist: Csv = setting(
-        ("staging",), "DEPLOY_TARGET_ALLOWLIST", "Targets `deploy.run` may plan for (comma-separated).",
-        cfg="handlers.deploy.default_allowed_targets", renamed_by="handlers.deploy.target_allowlist_env",
-    )  # fmt: skip
-    tool_exec_enabled: HandlerSwitch = setting(
-        False, "TOOL_EXEC_ENABLED", "`1`: `tool.exec` may run the commands of its allowlist.",
-        cfg="handlers.exec.enabled", renamed_by="handlers.exec.enabled_env",
-    )  # fmt: skip
-    tool_exec_allowlist: Csv = setting(
-        (), "TOOL_EXEC_ALLOWLIST", "Commands `tool.exec` may run: absolute paths, or names found in /usr/local/bin,"
-        " /usr/bin and /bin.", cfg="handlers.exec.default_allowed_commands", renamed_by="handlers.exec.allowlist_env",
-    )  # fmt: skip
-    tool_exec_timeout_ms: int = setting(
-        10_000, "TOOL_EXEC_TIMEOUT_MS", "Time limit of one command, in milliseconds.",
-        cfg="handlers.exec.default_timeout_ms", renamed_by="handlers.exec.timeout_env", ge=100, le=120_000,
-    )  # fmt: skip
-    data_fetch_enabled: HandlerSwitch = setting(
-        False, "DATA_FETCH_ENABLED", "`1`: `data.fetch` may fetch from its allowlist.",
-        cfg="handlers.data_fetch.enabled", renamed_by="handlers.data_fetch.enabled_env",
-    )  # fmt: skip
-    data_fetch_allowlist: Csv = setting(
-        (), "DATA_FETCH_ALLOWLIST", "Domains `data.fetch` may fetch from (comma-separated; sub-domains included).",
-        cfg="handlers.data_fetch.default_allowed_domains", renamed_by="handlers.data_fetch.allowlist_env",
-    )  # fmt: skip
-    data_fetch_timeout_ms: int = setting(
-        8_000, "DATA_FETCH_TIMEOUT_MS", "Time limit of one fetch, in milliseconds.",
-        cfg="handlers.data_fetch.default_timeout_ms", renamed_by="handlers.data_fetch.timeout_env", ge=200, le=120_000,
-    )  # fmt: skip
-    data_fetch_max_bytes: int = setting(
-        65_536, "DATA_FETCH_MAX_BYTES", "Bytes of a body that one fetch keeps.",
-        cfg="handlers.data_fetch.default_max_bytes", renamed_by="handlers.data_fetch.max_bytes_env",
-        ge=512, le=1_048_576,
-    )  # fmt: skip
-    data_file_read_enabled: HandlerSwitch = setting(
-        False, "DATA_FILE_READ_ENABLED",
-        "`1`: `data.file_read`, `tools.file_search` and `tools.find_in_files` may read the workspace.",
-        cfg="handlers.data_file_read.enabled", renamed_by="handlers.data_file_read.enabled_env",
-    )  # fmt: skip
-    data_file_read_max_bytes: int = setting(
-        262_144, "DATA_FILE_READ_MAX_BYTES", "Bytes of a file that `data.file_read` gives.",
-        cfg="handlers.data_file_read.default_max_bytes", renamed_by="handlers.data_file_read.max_bytes_env",
-        ge=512, le=1_048_576,
-    )  # fmt: skip
-    data_file_write_enabled: HandlerSwitch = setting(
-        False, "DATA_FILE_WRITE_ENABLED", "`1`: `data.write_file` may write to the workspace.",
-        cfg="handlers.file_write.enabled",
-    )  # fmt: skip
-    data_file_write_max_bytes: int = setting(
-        1_048_576, "DATA_FILE_WRITE_MAX_BYTES", "Largest content that `data.write_file` writes, in bytes.",
-        cfg="handlers.file_write.default_max_bytes", ge=512, le=10_485_760,
-    )  # fmt: skip
-    web_search_enabled: HandlerSwitch = setting(
-        False, "WEB_SEARCH_ENABLED", "`1`: `tools.web_search` may ask its provider.",
-        cfg="handlers.web_search.enabled", renamed_by="handlers.web_search.enabled_env",
-    )  # fmt: skip
-    web_search_provider: Literal["duckduckgo", "brave"] = setting(
-        "duckduckgo", "WEB_SEARCH_PROVIDER", "Search provider.", cfg="handlers.web_search.default_provider",
-        renamed_by="handlers.web_search.provider_env",
-    )  # fmt: skip
-    web_search_timeout_ms: int = setting(
-        8_000, "WEB_SEARCH_TIMEOUT_MS", "Time limit of one search, in milliseconds.",
-        cfg="handlers.web_search.default_timeout_ms", renamed_by="handlers.web_search.timeout_env", ge=200, le=120_000,
-    )  # fmt: skip
-    web_search_max_results: int = setting(
-        5, "WEB_SEARCH_MAX_RESULTS", "Results of one search.", cfg="handlers.web_search.default_max_results",
-        renamed_by="handlers.web_search.max_results_env", ge=1, le=20,
-    )  # fmt: skip
-    web_search_base_url: str = setting(
-        "https://api.duckduckgo.com", "WEB_SEARCH_BASE_URL", "Address of the DuckDuckGo API.",
-        cfg="handlers.web_search.base_url", renamed_by="handlers.web_search.base_url_env", pattern=r"^https?://\S+$",
-    )  # fmt: skip
-    web_search_brave_api_key: SecretStr | None = setting(
-        None, "WEB_SEARCH_BRAVE_API_KEY", "Key of the Brave search API.",
-        renamed_by="handlers.web_search.brave_api_key_env",
-    )  # fmt: skip
-    web_search_brave_endpoint: str = setting(
-        "https://api.search.brave.com/res/v1/web/search", "WEB_SEARCH_BRAVE_ENDPOINT", "Address of the Brave API.",
-        cfg="handlers.web_search.brave_endpoint", renamed_by="handlers.web_search.brave_endpoint_env",
-        pattern=r"^https?://\S+$",
     )  # fmt: skip
 
     @classmethod
