@@ -12,6 +12,8 @@ from access.models import AuditEntry
 from memory import tasks
 from memory.models import Memory, Space, Vector
 from metrics import prometheus
+from rauskuclaw.operations.checks.memory import vectors
+from rauskuclaw.operations.findings import Level
 from tests.memory.conftest import UPKEEP, Remember, jobs_of, let_pass, run_jobs
 from tests.modelserver import ModelServer, Refusal
 from tests.operations.conftest import Manage, manage
@@ -118,3 +120,28 @@ def test_beat_purges_and_tends(remember: Remember, configure: Callable[..., Any]
     tasks.tend()
     run_jobs()
     assert Memory.objects.get().embedding_status == "ready"
+
+
+def found() -> dict[str, Level]:
+    return {finding.check: finding.level for finding in vectors()}
+
+
+def test_doctor_sees_what_cannot_be_found_by_meaning(
+    remember: Remember, by_ollama: ModelServer, configure: Callable[..., Any]
+) -> None:
+    assert found() == {}
+    remember()
+    run_jobs()
+    assert found() == {"memory": Level.WARN}, "no index yet"
+    run_jobs(UPKEEP)
+    assert found() == {"memory": Level.OK}
+
+    by_ollama.answer_embeddings(Refusal(404))
+    remember()
+    run_jobs()
+    assert found() == {"memory": Level.OK, "memory.failed": Level.WARN}
+    remember()
+    let_pass(3600)
+    assert found()["memory"] == Level.WARN, "it waits for an hour"
+    configure(MEMORY_VECTOR_ENABLED=0)
+    assert found() == {"memory": Level.OK}
