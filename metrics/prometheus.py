@@ -24,6 +24,7 @@ from metrics import counting
 from metrics.alerts.rules import DEFINITIONS
 from metrics.models import Alert
 from metrics.sql import rows
+from providers import usage as models
 from rauskuclaw import __version__
 from schedules import queries as schedules
 
@@ -98,6 +99,7 @@ class _Everything(Collector):
             "memories_without_vector", "Memories that wait for their embedding (pending), or met an error (failed).",
             ("state",), {(state,): number for state, number in memories.not_ready().items()},
         )  # fmt: skip
+        yield from _models()
         yield from _database()
         yield _gauge("alerts", "Alerts that are not resolved.", ("code",), _open_alerts())
         if (subscribers := audience.total()) is not None:
@@ -113,6 +115,16 @@ def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Values) -
     for key, value in values.items():
         family.add_metric(key, value)
     return family
+
+
+def _models() -> Iterator[Metric]:
+    found = models.today()
+    calls = {(name, "failed"): it["failed"] for name, it in found.items()}
+    calls |= {(name, "answered"): it["calls"] - it["failed"] for name, it in found.items()}
+    yield _gauge("model_calls_open", "Calls of models under way.", (), {(): models.under_way()})
+    yield _gauge("model_calls_today", "Calls of models since midnight UTC.", ("provider", "outcome"), calls)
+    cost = {(name,): float(it["cost_usd"]) for name, it in found.items()}
+    yield _gauge("model_cost_today_usd", "What models cost since midnight UTC, in dollars.", ("provider",), cost)
 
 
 def _queues() -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -54,3 +54,17 @@ def total(calls: QuerySet[ModelCall]) -> dict[str, Any]:
 def _sums(row: dict[str, Any]) -> dict[str, Any]:
     told = {name: row[f"sum_{name}"] or 0 for name in _SUMS}
     return {**told, "cost_usd": amount(Decimal(told["cost_usd"]))}
+
+
+def today() -> dict[str, dict[str, Any]]:
+    """Of each provider: calls, failed ones and cost since midnight UTC. An operator's first look, and cheap."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    sums = {name: _SUMS[name] for name in ("calls", "failed", "cost_usd")}
+    rows: Any = ModelCall.objects.filter(started_at__gte=midnight).order_by().values("provider")
+    found = rows.annotate(**{f"sum_{name}": it for name, it in sums.items()})
+    return {row["provider"]: {name: row[f"sum_{name}"] or 0 for name in sums} for row in found}
+
+
+def under_way() -> int:
+    """Calls that have not ended."""
+    return ModelCall.objects.filter(state=ModelCall.State.OPEN).count()

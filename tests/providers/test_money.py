@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from access.models import AuditEntry
 from jobs.models import Job, Status
+from metrics import prometheus
 from providers import ledger, money
 from providers.base import Request
 from providers.base import Usage as Tokens
@@ -341,3 +342,17 @@ def test_a_wrong_field_is_told_by_its_path(path: str, body: Any, field: str, api
 
     assert answer.code == "VALIDATION_ERROR"
     assert answer.json["error"]["details"]["errors"][0]["path"] == field
+
+
+def test_prometheus_sees_the_calls_and_the_cost_of_the_day(asks: ModelServer, chat: Chat) -> None:
+    set_price(input_usd_per_mtok="1000000")
+    asks.answer(Reply("a", usage=Usage(3, 0)), Refusal(401))
+    chat(CHAT, prompt="Hello")
+    chat(CHAT, prompt="Hello")
+
+    lines = prometheus.render("").decode().splitlines()
+
+    assert 'rauskuclaw_model_cost_today_usd{provider="openai"} 3.0' in lines
+    assert 'rauskuclaw_model_calls_today{outcome="failed",provider="openai"} 1.0' in lines
+    assert 'rauskuclaw_model_calls_today{outcome="answered",provider="openai"} 1.0' in lines
+    assert "rauskuclaw_model_calls_open 0.0" in lines
