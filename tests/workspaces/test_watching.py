@@ -82,7 +82,9 @@ def test_what_is_made_changed_moved_and_deleted_is_told(server: Web, root: Path)
         events = first(socket)
 
         (root / "notes" / "new.md").write_text("new")
-        made = take_until(events, tells_of("new.md"))
+        made = take_until(
+            events, lambda event: tells_of("new.md")(event) and event.data["changes"][0]["entry"]["size"] == 3
+        )
         (root / "notes" / "new.md").rename(root / "notes" / "old.md")
         take_until(events, tells_of("new.md", gone=True))
         (root / "notes" / "deep").mkdir()
