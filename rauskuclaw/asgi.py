@@ -3,6 +3,7 @@
 # ruff: noqa: E402 - the settings must be named, and the apps loaded, before anything that uses them is imported
 import os
 import re
+from functools import cache
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
@@ -23,6 +24,7 @@ from rauskuclaw.config import load
 from workspaces import routing as workspaces_routing
 
 THREADS = 16
+MCP_PATH = "/mcp"
 TRANSFER_THREADS = 8
 STALL_SEC = 60.0
 
@@ -35,10 +37,20 @@ _transfers = StreamingBridge(_django, threads=TRANSFER_THREADS, stall_sec=STALL_
 _wsgi = WSGIBridge(_django, threads=THREADS, limit_bytes=load().max_body_bytes)
 
 
+@cache
+def _mcp() -> Any:
+    # Its library takes a third of a second to import, and most servers are never asked.
+    from rauskuclaw.mcp.http import McpEndpoint
+
+    return McpEndpoint(http)
+
+
 async def http(scope: Any, receive: Any, send: Any) -> None:
     """Route one HTTP request. Only reading a stream is worth the slower handler: it may stay open for hours."""
     if scope["method"] in {"GET", "HEAD"} and _STREAM.fullmatch(scope["path"]):
         await _event_streams(scope, receive, send)
+    elif scope["path"].rstrip("/") == MCP_PATH:
+        await _mcp()(scope, receive, send)
     elif _is_transfer(scope):
         await _transfers(scope, receive, send)
     else:
