@@ -18,6 +18,7 @@ from chat import prompting, queries
 from chat.models import Message, Role, State, Thread
 from chat.requests import NewThread, Settings, ThreadChange
 from jobs import bodies, lifecycle, submission
+from jobs.requests import parse_new_job
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 
@@ -187,7 +188,7 @@ def answer(thread: Thread, parent: Message, *, principal: Principal) -> Message:
     fields, left_out = prompting.answer_job(
         thread, queries.branch_of(list(Message.objects.filter(thread=thread)), parent.pk)
     )
-    job = submission.submit(submission.parse_new_job(fields), created_by=principal.actor, principal=principal).job
+    job = submission.submit(parse_new_job(fields), created_by=principal.actor, principal=principal).job
     written = Message.objects.create(
         thread=thread, parent=parent, role=Role.ASSISTANT, state=State.PENDING, job_id=job.pk,
         facts={"left_out": left_out} if left_out else {}, created_by=principal.actor, reference=principal.reference,

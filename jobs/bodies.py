@@ -30,6 +30,11 @@ def refused(faults: Sequence[tuple[str, str]]) -> Problem:
     return Problem(errors.VALIDATION_ERROR, "; ".join(message for _, message in faults), details)
 
 
+def invalid(path: str, message: str) -> Problem:
+    """A 400 that names the field."""
+    return refused([(path, message)])
+
+
 def parse(model: type[Body], body: object) -> Body:
     """The body as `model`. Raises VALIDATION_ERROR with all faults."""
     try:

@@ -11,7 +11,8 @@ from access import audit
 from access.principals import Principal
 from jobs import bodies, queues, submission
 from jobs.handlers.bulk import Action, BulkFilter, status_fault
-from jobs.submission import NewJob, Submitted
+from jobs.requests import NewJob
+from jobs.submission import Submitted
 from rauskuclaw.patterns import QUEUE
 
 BULK_TYPE = "system.jobs.bulk"
@@ -43,7 +44,7 @@ def submit(body: object, *, principal: Principal, idempotency_key: str | None = 
         "queues": None if allowed is None else list(allowed),
     }
     if fault := status_fault(wanted.action, wanted.filter):
-        raise submission.invalid("filter.status", fault)
+        raise bodies.invalid("filter.status", fault)
     if wanted.filter.queue is not None:
         principal.require_queue(wanted.filter.queue)
     new = NewJob(type=BULK_TYPE, queue=_queue(wanted.queue, principal), input=input_, priority=PRIORITY)
@@ -61,7 +62,7 @@ def _queue(wanted: str | None, principal: Principal) -> str:
     """Where the bulk job runs: as asked, else on the first queue that a worker serves and nobody has paused."""
     if wanted is not None:
         if not QUEUE.fullmatch(wanted):
-            raise submission.invalid("queue", "queue must be 1 to 80 characters of a-z 0-9 . _ : -")
+            raise bodies.invalid("queue", "queue must be 1 to 80 characters of a-z 0-9 . _ : -")
         principal.require_queue(wanted)
         return wanted
     served = [queue.name for queue in queues.overviews(principal) if queue.workers and not queue.paused]

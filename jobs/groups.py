@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from jobs import flow, lifecycle, submission
 from jobs.handlers.base import AttemptFailed, Child, ChildResult, Spawn
 from jobs.models import Job, JobType, OnFailure, Status
+from jobs.requests import NewJob, parse_new_job
 from jobs.sql import rows
 from jobs.storable import NotStorable, dumps, text
-from jobs.submission import NewJob
 from jobs.transitions import Claim, Group
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
@@ -89,7 +89,7 @@ def _checked(parent: Job, children: Sequence[Child], types: Mapping[str, JobType
     faults: list[dict[str, Any]] = []
     for index, child in enumerate(children):
         try:
-            new = submission.checked(submission.parse_new_job(_body(parent, child)), types, None)
+            new = submission.checked(parse_new_job(_body(parent, child)), types, None)
         except Problem as problem:
             faults.append({"index": index, "name": child.name, "message": str(problem)})
         else:

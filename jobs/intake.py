@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from access.principals import Principal
-from jobs import submission
+from jobs import bodies, submission
 from jobs.models import Job, JobType
-from jobs.submission import NewJob, Submitted
+from jobs.requests import NewJob, parse_new_job
+from jobs.submission import Submitted
 from rauskuclaw import errors
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
@@ -20,18 +21,18 @@ def submit_batch_body(body: object, *, created_by: str, principal: Principal) ->
 
     Raises VALIDATION_ERROR unless there are 1 to MAX_BATCH items.
     """
-    bodies = body.get("jobs") if isinstance(body, dict) else None
-    if not isinstance(bodies, list) or not 1 <= len(bodies) <= MAX_BATCH:
-        raise submission.invalid("jobs", f"jobs must be an array of 1 to {MAX_BATCH} jobs")
-    items = [_parsed(item) for item in bodies]
-    wanted = [item for item in items if isinstance(item, NewJob)]
-    done = iter(submission.submit_batch(wanted, created_by=created_by, principal=principal))
+    wanted = body.get("jobs") if isinstance(body, dict) else None
+    if not isinstance(wanted, list) or not 1 <= len(wanted) <= MAX_BATCH:
+        raise bodies.invalid("jobs", f"jobs must be an array of 1 to {MAX_BATCH} jobs")
+    items = [_parsed(item) for item in wanted]
+    sound = [item for item in items if isinstance(item, NewJob)]
+    done = iter(submission.submit_batch(sound, created_by=created_by, principal=principal))
     return [next(done) if isinstance(item, NewJob) else item for item in items]
 
 
 def _parsed(body: object) -> NewJob | Problem:
     try:
-        return submission.parse_new_job(body)
+        return parse_new_job(body)
     except Problem as problem:
         return problem
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from access.principals import Principal
-from jobs import submission
+from jobs import bodies, submission
 from jobs.models import Job
+from jobs.requests import parse_new_job
 from rauskuclaw import errors
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
@@ -77,7 +78,7 @@ def submit_intents(body: object, *, created_by: str, principal: Principal) -> Ou
     wanted = body if isinstance(body, Mapping) else {}
     items = wanted.get("jobs")
     if not isinstance(items, list) or not 1 <= len(items) <= MAX_ITEMS:
-        raise submission.invalid("jobs", f"jobs must be an array of 1 to {MAX_ITEMS} jobs")
+        raise bodies.invalid("jobs", f"jobs must be an array of 1 to {MAX_ITEMS} jobs")
     options = wanted.get("options")
     options = options if isinstance(options, Mapping) else {}
     user_text = wanted.get("user_text")
@@ -187,7 +188,7 @@ class _Run:
 
     def _check(self, fields: Mapping[str, Any]) -> None:
         """Raise what creating it will: no manual is to be read for what cannot be done."""
-        new = submission.parse_new_job(fields)
+        new = parse_new_job(fields)
         submission.checked(new, submission.types_of([new.type]), self.principal)
 
     def _tool_doc(self, idx: int, fields: Mapping[str, Any]) -> Job | None:
@@ -213,7 +214,7 @@ class _Run:
             return None
 
     def _create(self, idx: int, fields: Mapping[str, Any], *, tool_type: str | None = None) -> Job:
-        new = submission.parse_new_job(fields)
+        new = parse_new_job(fields)
         job = submission.submit(new, created_by=self.created_by, principal=self.principal).job
         self.outcome.created.append(Created(idx, job, tool_type))
         return job

@@ -17,8 +17,8 @@ from django.db.models.functions import Now
 from jobs import submission
 from jobs.flow import Flow
 from jobs.models import Job, Status
+from jobs.requests import NewJob
 from jobs.storable import error_json
-from jobs.submission import NewJob
 from memory import queries
 from memory.models import EmbeddingStatus, Memory
 from rauskuclaw import errors

@@ -15,6 +15,7 @@ from access.principals import Principal
 from jobs import submission
 from jobs.bodies import Whole
 from jobs.models import Job, Status
+from jobs.requests import parse_new_job
 from providers import tools
 from providers.tools import TOOLS
 from rauskuclaw import errors
@@ -121,7 +122,7 @@ def _make_one(call: Call, queue: str, principal: Principal) -> Made:
         return _refused(call, errors.UNKNOWN_TOOL, f"there is no tool {call.name!r}; GET /v1/agent-tools lists them")
     body = {"type": tool.job_type, "queue": queue, "input": call.arguments or {}, "tags": ["agent-tool"]}
     try:
-        new = submission.parse_new_job(body)
+        new = parse_new_job(body)
         job = submission.submit(new, created_by=principal.actor, principal=principal).job
     except Problem as problem:
         if problem.code is errors.FORBIDDEN:

@@ -9,7 +9,7 @@ from typing import Any
 
 from access import runtime_tools
 from jobs.models import JobType
-from jobs.submission import check_input
+from jobs.requests import check_input
 from rauskuclaw.errors import Problem
 
 MAX_RESULT_CHARS = 12_000

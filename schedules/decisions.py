@@ -15,7 +15,7 @@ from uuid import UUID
 
 from jobs import flow
 from jobs.models import Job, Status
-from jobs.submission import NewJob
+from jobs.requests import NewJob
 from rauskuclaw import errors
 from rauskuclaw.api.fields import iso_ms
 from schedules.cadence import Cadence, ZoneUnknown

@@ -22,8 +22,9 @@ from access import audit
 from access.principals import Principal
 from jobs import lifecycle, submission
 from jobs.models import Job, JobType, Status
+from jobs.requests import NewJob
 from jobs.storable import dumps
-from jobs.submission import NewJob, Origin
+from jobs.submission import Origin
 from rauskuclaw import errors
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.config import load

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from jobs import bodies, flow
 from jobs.bodies import MAX_LIMIT, Whole
 from jobs.callbacks import callback_url_problem
-from jobs.submission import tags_of
+from jobs.requests import tags_of
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 from rauskuclaw.patterns import JOB_TYPE, QUEUE

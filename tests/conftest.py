@@ -12,7 +12,8 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from jobs.lifecycle import claim
 from jobs.models import Job, JobType
-from jobs.submission import NewJob, submit
+from jobs.requests import NewJob
+from jobs.submission import submit
 from jobs.transitions import Claim, Claimable
 from rauskuclaw import config
 from tests.apiclient import KEYS, Api

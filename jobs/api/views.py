@@ -18,6 +18,7 @@ from jobs.api import serializers as shapes
 from jobs.explain import explain
 from jobs.models import Job
 from jobs.representation import attempt_json, delivery_json, flow_json, job_json, log_json, tree_json
+from jobs.requests import parse_new_job
 from rauskuclaw.api.pagination import int_param
 from rauskuclaw.errors import Problem
 
@@ -83,7 +84,7 @@ class JobsView(APIView):
         """Create a job: 201, or 200 with the job that its Idempotency-Key or its unique key has made before."""
         principal = principal_of(request)
         done = submission.submit(
-            submission.parse_new_job(request.data),
+            parse_new_job(request.data),
             created_by=principal.actor,
             idempotency_key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
             principal=principal,

@@ -19,7 +19,8 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from jobs.submission import NewJob, submit
+    from jobs.requests import NewJob
+    from jobs.submission import submit
 
     per_sec, seconds = (int(argument) for argument in sys.argv[1:3])
     new = NewJob(type="bench.noop")

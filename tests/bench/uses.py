@@ -12,7 +12,8 @@ from django.db.models.functions import Now
 from access.principals import Principal
 from jobs import dispatch, explain, lifecycle, queries, reconciler
 from jobs.models import Job, JobType, Status
-from jobs.submission import NewJob, submit, submit_batch
+from jobs.requests import NewJob
+from jobs.submission import submit, submit_batch
 from jobs.transitions import Claim, Claimable
 from metrics import counting, prometheus, runtime
 from metrics.alerts import evaluate

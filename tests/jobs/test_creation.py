@@ -11,7 +11,8 @@ import pytest
 from jobs import dispatch
 from jobs.flow import Flow, Unique
 from jobs.models import Job, JobType
-from jobs.submission import NewJob, submit, submit_batch
+from jobs.requests import NewJob
+from jobs.submission import submit, submit_batch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,8 @@ from django.db import connection
 
 from jobs import lifecycle
 from jobs.models import Job, JobLog, Status
-from jobs.submission import NewJob, submit
+from jobs.requests import NewJob
+from jobs.submission import submit
 from jobs.transitions import Claimable
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of

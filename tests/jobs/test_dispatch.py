@@ -16,7 +16,8 @@ from kombu import Connection
 from jobs import dispatch, lifecycle
 from jobs.models import Job, JobType
 from jobs.reconciler import reconcile
-from jobs.submission import NewJob, submit, submit_batch
+from jobs.requests import NewJob
+from jobs.submission import submit, submit_batch
 from rauskuclaw import redis
 from rauskuclaw.celery import app
 from rauskuclaw.config import load

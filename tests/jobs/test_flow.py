@@ -17,7 +17,8 @@ from jobs.flow import Flow, Unique, at_pointer
 from jobs.lifecycle import claim
 from jobs.models import Job, JobType, Queue, Status
 from jobs.reconciler import reconcile
-from jobs.submission import NewJob, Submitted, submit, submit_batch
+from jobs.requests import NewJob
+from jobs.submission import Submitted, submit, submit_batch
 from jobs.transitions import Claim, Claimable
 from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of

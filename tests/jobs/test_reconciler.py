@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from jobs import dispatch, lifecycle, reconciler
 from jobs.models import IdempotencyKey, Job, Status
+from jobs.requests import NewJob
 from jobs.retention import run as retention
-from jobs.submission import NewJob, submit
+from jobs.submission import submit
 from jobs.transitions import Claim
 
 pytestmark = pytest.mark.django_db(transaction=True)

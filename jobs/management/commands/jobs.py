@@ -15,7 +15,8 @@ from jobs.live.rows import Snapshot
 from jobs.lookup import job_by_prefix
 from jobs.models import Job, Status
 from jobs.representation import attempt_json, delivery_json, job_json, log_json
-from jobs.submission import parse_new_job, submit
+from jobs.requests import parse_new_job
+from jobs.submission import submit
 from jobs.tail import follow
 from jobs.text import job_page, job_table, log_text, state_text
 from rauskuclaw import errors

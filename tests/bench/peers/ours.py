@@ -16,7 +16,8 @@ def main() -> None:
     """Submit what is asked for."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
     django.setup()
-    from jobs.submission import NewJob, submit, submit_batch
+    from jobs.requests import NewJob
+    from jobs.submission import submit, submit_batch
 
     new = NewJob(type=TYPE)
 
