@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from jobs.handlers.base import Child, ChildResult
 from memory.context import Log
-from providers import tools
+from providers import repo_context, tools
 from providers.answer import Answer
 from providers.base import Message, ToolCall, Usage
 from providers.conversation import ChatInput, conversation
@@ -55,7 +55,7 @@ class Dialogue:
                 log("Agent tool calling enabled", tool_count=len(given_tools))
             else:
                 log("Agent tool calling requested but no runtime-enabled tools available", "warn")
-        return cls(conversation(given), given_tools, memory_context)
+        return cls(repo_context.in_front(conversation(given), given), given_tools, memory_context)
 
     @classmethod
     def resume(cls, state: dict[str, Any], children: Sequence[ChildResult]) -> Self:

@@ -58,6 +58,10 @@ class ChatInput(ObjectInput):
     agent_tools: StrictBool = Field(
         False, description="Give it the tools of `GET /v1/agent-tools`, where `tools` names none."
     )
+    repo_context: Any = Field(
+        None, description="Which files of the workspace go before the conversation: each is on unless it is false."
+    )
+    skip_repo_context: StrictBool = Field(False, description="None of them does.")
     thread: str | None = Field(None, max_length=120, description="The thread it belongs to, for its budget and usage.")
 
     @property

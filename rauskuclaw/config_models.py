@@ -49,6 +49,38 @@ class ModelSettings(BaseSettings):
     )
     holvi_proxy_token: SecretStr | None = setting(None, "HOLVI_PROXY_TOKEN", "What that proxy lets us in with.")
 
+    openai_agents_md_path: str = setting(
+        "", "OPENAI_AGENTS_MD_PATH", "File of the workspace that prompts hold instead of AGENTS.md."
+    )
+    openai_identity_md_path: str = setting(
+        "", "OPENAI_IDENTITY_MD_PATH", "File of the workspace that prompts hold instead of IDENTITY.md."
+    )
+    openai_soul_md_path: str = setting(
+        "", "OPENAI_SOUL_MD_PATH", "File of the workspace that prompts hold instead of SOUL.md."
+    )
+    openai_user_md_path: str = setting(
+        "", "OPENAI_USER_MD_PATH", "File of the workspace that prompts hold instead of USER.md."
+    )
+    openai_memory_md_path: str = setting(
+        "",
+        "OPENAI_MEMORY_MD_PATH",
+        "File of the workspace that prompts hold instead of rauskuAssets/MEMORY.md, else MEMORY.md.",
+    )
+    openai_tools_readme_path: str = setting(
+        "", "OPENAI_TOOLS_README_PATH", "File of the workspace that prompts hold instead of tools/README.md."
+    )
+    openai_workflows_yaml_path: str = setting(
+        "", "OPENAI_WORKFLOWS_YAML_PATH", "File of the workspace that prompts hold instead of workflows/workflows.yaml."
+    )
+    openai_workflow_tool_md_path: str = setting(
+        "",
+        "OPENAI_WORKFLOW_TOOL_MD_PATH",
+        "File of the workspace that prompts hold instead of tools/workflow.run/TOOL.md.",
+    )
+    repo_context_max_bytes: int = setting(
+        65_536, "REPO_CONTEXT_MAX_BYTES", "What a prompt holds of each of these files at most.", ge=1024, le=1_048_576
+    )
+
     anthropic_enabled: Switch = setting(
         False, "ANTHROPIC_ENABLED", "`1`: `anthropic.chat.generate` may ask Anthropic.",
         cfg="providers.anthropic.enabled",
