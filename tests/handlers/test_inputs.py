@@ -126,6 +126,7 @@ def test_each_input_has_an_example_and_describes_its_fields(handler_id: str) -> 
     assert all(field.get("description") for field in schema["properties"].values())
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("given", "code"),
     [

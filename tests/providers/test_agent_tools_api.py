@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from jobs import lifecycle
 from jobs.models import Job, Outcome, Status
@@ -132,9 +133,14 @@ def test_a_faulty_envelope_is_refused_as_a_whole(body: Any, api: Api) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_sync_waits_for_the_results(api: Api) -> None:
     answers: list[Any] = []
-    asking = threading.Thread(
-        target=lambda: answers.append(Api().post(PATH, {"calls": [CALL, CALL], "wait_ms": 60_000}))
-    )
+
+    def ask() -> None:
+        try:
+            answers.append(Api().post(PATH, {"calls": [CALL, CALL], "wait_ms": 60_000}))
+        finally:
+            connection.close()
+
+    asking = threading.Thread(target=ask)
     asking.start()
     while Job.objects.count() < 2:
         assert asking.is_alive()

@@ -47,10 +47,11 @@ def holvi(asks: ModelServer, configure: Callable[..., config.Config]) -> Iterato
 def test_the_proxy_adds_the_key(holvi: Server, asks: ModelServer, chat: Chat) -> None:
     asks.answer(Reply("Let me look.", ToolCall("weather", {"city": "Oulu"})))
 
-    job = chat(CHAT, prompt="Weather?")
+    job = chat(CHAT, prompt="Weather?", tools=[{"type": "function", "function": {"name": "weather"}}])
 
     result: Any = job.result
     assert (result["output_text"], result["finish_reason"]) == ("Let me look.", "tool_calls")
+    assert result["tool_calls"][0]["function"]["name"] == "weather"
     assert result["usage"]["total_tokens"] == 17
     assert asks.calls[0].headers["authorization"] == f"Bearer {asks.key}"
 
