@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from access.principals import Principal
-from jobs import submission
+from jobs import results, submission
 from jobs.bodies import Whole
 from jobs.models import Job, Status
 from jobs.requests import parse_new_job
@@ -139,7 +139,7 @@ def _refused(call: Call, code: errors.Code, message: str, details: Any = None) -
 def _note(made: Made, job: Job) -> None:
     made.is_done = True
     if job.status == Status.SUCCEEDED:
-        made.output = tools.result_payload(job.result)["result"]
+        made.output = tools.result_payload(results.of(job))["result"]
         return
     error: dict[str, Any] = job.error or {}
     code = errors.JOB_CANCELLED.name if job.status == Status.CANCELLED else error.get("code") or errors.JOB_FAILED.name

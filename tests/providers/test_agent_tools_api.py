@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -128,6 +129,19 @@ def test_a_reader_may_list_and_not_call(api: Api) -> None:
 def test_a_faulty_envelope_is_refused_as_a_whole(body: Any, api: Api) -> None:
     assert api.post(PATH, body).code == "VALIDATION_ERROR"
     assert not Job.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_that_is_kept_apart_is_given_back(configure: Callable[..., config.Config], api: Api) -> None:
+    configure(RESULT_INLINE_MAX_BYTES=1024, DATA_FILE_READ_ENABLED=1)
+    made = api.post(PATH, {"calls": [CALL], "mode": "async"}).json["results"][0]
+    end(made["job_id"], {"content": "x" * 5000})
+    waiting = [batch.Made(batch.Call.model_validate(CALL), uuid.UUID(made["job_id"]), made["job_type"])]
+
+    batch.wait(waiting, 1000)
+
+    assert Job.objects.get(pk=made["job_id"]).result_size_bytes is not None
+    assert waiting[0].output == {"content": "x" * 5000}
 
 
 @pytest.mark.django_db(transaction=True)
