@@ -66,6 +66,11 @@ def branch_of(messages: Sequence[Message], leaf_id: UUID | None) -> list[Message
     return branch[::-1]
 
 
+def branch_to(message: Message) -> list[Message]:
+    """From the first message of its thread to it. One statement."""
+    return branch_of(list(Message.objects.filter(thread=message.thread_id)), message.pk)
+
+
 @dataclass(frozen=True)
 class ThreadPage:
     """Threads, the last used first, and where the next page begins; None after the last one."""

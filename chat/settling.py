@@ -44,12 +44,11 @@ def settle_answers(messages: QuerySet[Message]) -> int:
     return sum(_settle_answer(pk) for pk, job_id in pending.items() if job_id in ended)
 
 
-def _ended(job_ids: Collection[UUID | None]) -> set[UUID | None]:
-    """Those that run no more, or are gone."""
+def _ended(job_ids: Collection[UUID | None]) -> dict[UUID | None, str]:
+    """Those that run no more, with their status; `deleted` for those that are gone. One statement at most."""
     known = {job_id for job_id in job_ids if job_id is not None}
-    if not known:
-        return set()
-    return {*job_ids} - {None} - set(Job.objects.filter(pk__in=known, status__in=OPEN).values_list("pk", flat=True))
+    statuses = dict(Job.objects.filter(pk__in=known).values_list("pk", "status")) if known else {}
+    return {job_id: status for job_id in known if (status := statuses.get(job_id, "deleted")) not in OPEN}
 
 
 def _settle_answer(message_id: UUID) -> bool:
@@ -90,7 +89,7 @@ def _take_over(message: Message, job: Job | None) -> None:
 
 
 def _note_suggestions(message: Message) -> None:
-    branch = queries.branch_of(list(Message.objects.filter(thread=message.thread)), message.pk)
+    branch = queries.branch_to(message)
     asked = next((it.text for it in reversed(branch) if it.role == Role.USER), "")
     noted = suggestions.note(message, asked=asked, has_results=any(it.role == Role.RESULTS for it in branch))
     if any(not it.reasons for it in noted):
@@ -102,11 +101,10 @@ def _note_suggestions(message: Message) -> None:
 def _settle_suggestions() -> int:
     running = dict(Suggestion.objects.filter(state=SuggestionState.RUNNING).values_list("pk", "job_id")[:AT_ONCE])
     ended = _ended(running.values())
-    statuses = dict(Job.objects.filter(pk__in=[it for it in ended if it]).values_list("pk", "status")) if ended else {}
     for pk, job_id in running.items():
-        if job_id is not None and job_id in ended:
+        if job_id in ended:
             Suggestion.objects.filter(pk=pk, state=SuggestionState.RUNNING).update(
-                state=SuggestionState.DONE, job_status=statuses.get(job_id) or "deleted"
+                state=SuggestionState.DONE, job_status=ended[job_id]
             )
     return len(ended)
 
@@ -140,9 +138,7 @@ def _report(message_id: UUID, thread_id: UUID) -> bool:
             facts={"of": str(message_id)},
         )  # fmt: skip
         Suggestion.objects.filter(pk__in=[it.pk for it in done]).update(results=said)
-        thread.head = said
-        thread.save(update_fields=["head"])
-        Thread.objects.filter(pk=thread.pk).update(updated_at=Now())
+        threads.show(thread, said)
         _answer_results(thread, said)
     return True
 
@@ -152,7 +148,7 @@ def _answer_results(thread: Thread, said: Message) -> None:
     principal = principal_for_reference(said.reference)
     if not Settings.model_validate(thread.settings).answer_results or principal is None:
         return
-    branch = queries.branch_of(list(Message.objects.filter(thread=thread)), said.pk)
+    branch = queries.branch_to(said)
     since_asked = branch[max((n for n, it in enumerate(branch) if it.role == Role.USER), default=0) :]
     if sum(it.role == Role.RESULTS for it in since_asked) > MAX_ROUNDS:
         return

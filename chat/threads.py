@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
-from pydantic import ValidationError
 
 from access import audit
 from access.principals import Principal
@@ -56,20 +53,10 @@ def change(thread_id: str, body: object, *, principal: Principal) -> Thread:
         if "head_id" in sent:
             thread.head = _leaf_of(thread, wanted.head_id)
         if "settings" in sent:
-            thread.settings = _settings(thread.settings | wanted.settings)
+            settings = bodies.parse(Settings, thread.settings | wanted.settings, "settings")
+            thread.settings = settings.model_dump(mode="json", exclude_unset=True)
         thread.save()
     return thread
-
-
-def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return Settings.model_validate(given).model_dump(mode="json", exclude_unset=True)
-    except ValidationError as error:
-        faults = [
-            (".".join(map(str, ("settings", *fault["loc"]))), str(fault["msg"]))
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        raise bodies.refused(faults) from None
 
 
 def _leaf_of(thread: Thread, message_id: UUID | None) -> Message | None:
@@ -106,12 +93,15 @@ def post(
     """Say something, and have it answered: the message and its answer, whose job runs next.
 
     parent_id: what it replies to; None: the end of the branch that is shown. request_key: the same key gives the same
-    messages again. Raises NOT_FOUND, CONFLICT while the message before it is being written, and what a job raises.
+    messages again. Raises NOT_FOUND, IDEMPOTENCY_CONFLICT for a key that said something else, CONFLICT while the
+    message before it is being written, and what making a job raises.
     """
     digest = hashlib.sha256(request_key.encode()).hexdigest() if request_key else None
     with transaction.atomic():
         thread = queries.visible_thread(thread_id, principal=principal, lock=True)
         if digest and (known := Message.objects.filter(thread=thread, request_digest=digest).first()):
+            if known.text != text:
+                raise Problem(errors.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used to say something else.")
             return known, known.replies.earliest("created_at", "id")
         parent = _existing(thread, parent_id) if parent_id is not None else thread.head
         return _say(thread, parent, text, principal=principal, digest=digest)
@@ -185,16 +175,18 @@ def _title(text: str) -> str:
 def answer(thread: Thread, parent: Message, *, principal: Principal) -> Message:
     """An answer to `parent`, with its job, and the branch that it ends is shown: all in the caller's transaction, which
     has locked the thread. Raises what making a job raises."""
-    fields, left_out = prompting.answer_job(
-        thread, queries.branch_of(list(Message.objects.filter(thread=thread)), parent.pk)
-    )
+    fields, left_out = prompting.answer_job(thread, queries.branch_to(parent))
     job = submission.submit(parse_new_job(fields), created_by=principal.actor, principal=principal).job
     written = Message.objects.create(
         thread=thread, parent=parent, role=Role.ASSISTANT, state=State.PENDING, job_id=job.pk,
         facts={"left_out": left_out} if left_out else {}, created_by=principal.actor, reference=principal.reference,
         created_at=timezone.now(),
     )  # fmt: skip
-    thread.head = written
-    thread.save(update_fields=["head", "title"])
-    Thread.objects.filter(pk=thread.pk).update(updated_at=Now())
+    show(thread, written)
     return written
+
+
+def show(thread: Thread, message: Message) -> None:
+    """The branch that `message` ends is shown from now on; it came in this moment."""
+    thread.head, thread.updated_at = message, Now()
+    thread.save(update_fields=["head", "title", "updated_at"])

@@ -35,14 +35,19 @@ def invalid(path: str, message: str) -> Problem:
     return refused([(path, message)])
 
 
-def parse(model: type[Body], body: object) -> Body:
-    """The body as `model`. Raises VALIDATION_ERROR with all faults."""
+def parse(model: type[Body], body: object, *at: str) -> Body:
+    """The body as `model`; at: where it is in the whole one. Raises VALIDATION_ERROR with all faults."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        faults = [
-            {"path": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
+        faults = faults_of(error, *at)
         first = f"{faults[0]['path'] or 'the body'}: {faults[0]['message']}"
         raise Problem(errors.VALIDATION_ERROR, first, {"errors": faults}) from None
+
+
+def faults_of(error: ValidationError, *at: str) -> list[dict[str, str]]:
+    """`{"path", "message"}` of each fault. at: where in the whole the value is that was checked."""
+    return [
+        {"path": ".".join([*at, *map(str, fault["loc"])]), "message": fault["msg"].removeprefix("Value error, ")}
+        for fault in error.errors(include_url=False, include_input=False, include_context=False)
+    ]

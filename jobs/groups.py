@@ -118,11 +118,7 @@ def _body(parent: Job, child: Child) -> dict[str, Any]:
 
 def with_children(claim: Claim) -> Claim:
     """The claim of a job that goes on, with what its children came to. Raises AttemptFailed GROUP_LIMIT."""
-    found = rows("children", {"id": claim.id, "max_bytes": MAX_RESULTS_BYTES})
-    if found and found[0]["total_bytes"] > MAX_RESULTS_BYTES:
-        raise _over_limit(
-            f"the children's results are {found[0]['total_bytes']} bytes; at most {MAX_RESULTS_BYTES} are handed over"
-        )
+    found = _with_results("children", claim.id)
     children = tuple(
         ChildResult(row["name"], row["id"], row["type"], row["status"], _json(row["result"]), _json(row["error"]))
         for row in found
@@ -148,17 +144,23 @@ def succeeded_children(job_id: uuid.UUID) -> list[Succeeded]:
 
     Raises AttemptFailed GROUP_LIMIT.
     """
-    found = rows("succeeded_children", {"id": job_id, "max_bytes": MAX_RESULTS_BYTES})
-    if found and found[0]["total_bytes"] > MAX_RESULTS_BYTES:
-        raise _over_limit(
-            f"the children's results are {found[0]['total_bytes']} bytes; at most {MAX_RESULTS_BYTES} are handed over"
-        )
+    found = _with_results("succeeded_children", job_id)
     return [
         Succeeded(
             row["id"], row["name"], row["type"], _json(row["input"]), _json(row["result"]), row["is_of_this_series"]
         )
         for row in found
     ]
+
+
+def _with_results(statement: str, job_id: uuid.UUID) -> list[dict[str, Any]]:
+    """The rows of a statement about a job's children. Raises AttemptFailed GROUP_LIMIT where they hold too much."""
+    found = rows(statement, {"id": job_id, "max_bytes": MAX_RESULTS_BYTES})
+    if found and found[0]["total_bytes"] > MAX_RESULTS_BYTES:
+        raise _over_limit(
+            f"the children's results are {found[0]['total_bytes']} bytes; at most {MAX_RESULTS_BYTES} are handed over"
+        )
+    return found
 
 
 def _json(column: str | None) -> Any:

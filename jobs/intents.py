@@ -23,7 +23,6 @@ from rauskuclaw.patterns import JOB_TYPE
 MAX_ITEMS = 40
 MAX_QUERY_CHARS = 120
 DEFAULT_TIMEOUT_SEC = 120
-FILLED_MODES = ("replace", "append", "prepend")
 DOC_READER = "data.file_read"
 
 _DOCUMENTED = re.compile(r"(?:tool|tools|data)\.")
@@ -115,6 +114,11 @@ def positions_needed(given: Mapping[str, Any], idx: int) -> list[int]:
     return [*last, *(number - 1 for number in _numbers(given.get("depends_on_idx")) if isinstance(number, int))]
 
 
+def writes_whole_file(type_: str, given: Mapping[str, Any]) -> bool:
+    """Whether a job writes a file as a whole, or at an end of it: in these modes it may as well make it."""
+    return type_ == "data.write_file" and given.get("mode", "replace") in ("replace", "append", "prepend")
+
+
 def _wants_last(value: Any) -> bool:
     return value is True or value in ("true", 1)
 
@@ -156,7 +160,7 @@ class _Run:
             query = next((given[name] for name in ("query", "pattern") if given.get(name)), None)
             if not isinstance(query, str) or len(query) > MAX_QUERY_CHARS or "\n" in query.strip():
                 self._set(idx, given, "query", _guessed_query(self.user_text), "file_search_query")
-        elif fields["type"] == "data.write_file" and given.get("mode", FILLED_MODES[0]) in FILLED_MODES:
+        elif writes_whole_file(fields["type"], given):
             self._set(idx, given, "create_if_missing", True, "write_create_if_missing")
             self._set(idx, given, "mkdir_p", True, "write_mkdir_p")
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers as fields
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,11 +21,11 @@ from chat.models import Message
 from chat.representation import as_markdown, message_json, messages_json, thread_json
 from chat.requests import Decision, Edit, NewMessage, NewThread
 from jobs import bodies
-from jobs.api import params
 from jobs.api import serializers as job_shapes
+from jobs.api.params import IDEMPOTENCY_KEY, idempotency_key, parameter
 from jobs.api.views import ERRORS
 from jobs.queries import Position
-from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
+from rauskuclaw.api.pagination import SWITCHES, decode_cursor, encode_cursor, int_param, text_param
 
 NEW_THREAD = {"title": "Release notes", "settings": {"system": "Answer briefly.", "memory": {"scope": "agent.chat"}}}
 CHANGE = {"title": "Release notes 2.0", "settings": {"suggestions": {"mode": "always"}}}
@@ -34,21 +34,16 @@ DECISION = {"approve": "all"}
 THREAD_ANSWER = job_shapes.answer("ThreadAnswer", thread=shapes.Thread())
 MESSAGE_ANSWER = job_shapes.answer("MessageAnswer", message=shapes.Message())
 SAID = job_shapes.answer("SaidAnswer", message=shapes.Message(), answer=shapes.Message())
-SWITCHES = {"1": True, "true": True, "0": False, "false": False}
-
-
-def _parameter(name: str, description: str, type_: OpenApiTypes = OpenApiTypes.STR) -> OpenApiParameter:
-    return OpenApiParameter(name, type_, description=description)
 
 
 LIST = [
-    _parameter("q", 'Words that the title or a message has; "quoted" for a phrase, - for without.'),
-    _parameter("archived", "1 or 0; without it both."),
-    _parameter("limit", "1 to 200, default 50.", OpenApiTypes.INT),
-    _parameter("cursor", "`next_cursor` of the page before."),
+    parameter("q", 'Words that the title or a message has; "quoted" for a phrase, - for without.'),
+    parameter("archived", "1 or 0; without it both."),
+    parameter("limit", "1 to 200, default 50.", OpenApiTypes.INT),
+    parameter("cursor", "`next_cursor` of the page before."),
 ]
-ALL = _parameter("all", "1: every branch, oldest first.")
-FORMAT = _parameter("format", "`json` (every branch) or `markdown` (the one that is shown). Default: json.")
+ALL = parameter("all", "1: every branch, oldest first.")
+FORMAT = parameter("format", "`json` (every branch) or `markdown` (the one that is shown). Default: json.")
 
 
 class ThreadsView(APIView):
@@ -155,7 +150,7 @@ class MessagesView(APIView):
     @extend_schema(
         operation_id="chat_message_create",
         tags=["chat"],
-        parameters=[params.IDEMPOTENCY_KEY],
+        parameters=[IDEMPOTENCY_KEY],
         request=shapes.NewMessage,
         responses={201: SAID, **ERRORS},
         examples=[OpenApiExample("A question", NEW_MESSAGE, request_only=True)],
@@ -165,7 +160,7 @@ class MessagesView(APIView):
         wanted = bodies.parse(NewMessage, request.data)
         said = threads.post(
             thread_id, wanted.content, parent_id=wanted.parent_id, principal=principal_of(request),
-            request_key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
+            request_key=idempotency_key(request),
         )  # fmt: skip
         return _said(said)
 

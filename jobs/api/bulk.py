@@ -41,7 +41,7 @@ class JobBulkView(APIView):
         It tells its progress, its result counts what was done, skipped and failed, and cancelling it stops it.
         """
         done = bulk.submit(
-            request.data, principal=principal_of(request), idempotency_key=request.headers.get("Idempotency-Key")
+            request.data, principal=principal_of(request), idempotency_key=params.idempotency_key(request)
         )
         body = {"ok": True, "job": job_json(done.job), "idempotent": done.idempotent}
         return Response(body, status=200 if done.idempotent else 201)

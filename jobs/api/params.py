@@ -19,38 +19,45 @@ MAX_SEARCH_CHARS = 200
 _EPOCH_SEC = re.compile(r"-?\d{1,12}(\.\d{1,6})?")
 
 
-def _parameter(name: str, description: str, type_: OpenApiTypes = OpenApiTypes.STR) -> OpenApiParameter:
+def parameter(name: str, description: str, type_: OpenApiTypes = OpenApiTypes.STR) -> OpenApiParameter:
+    """One of a query, for the document."""
     return OpenApiParameter(name, type_, description=description)
 
 
 JOB_LIST = [
-    _parameter("status", "Exact; an unknown one matches nothing."),
-    _parameter("type", "Exact."),
-    _parameter("queue", "Exact; 403 when the key may not use it."),
-    _parameter("tag", "Jobs that carry this tag."),
-    _parameter("error_code", "Jobs whose last error has this code: UPSTREAM_ERROR, JOB_TIMEOUT, …"),
-    _parameter("since", "Created at or after: ISO 8601 (UTC unless it says otherwise) or seconds since 1970."),
-    _parameter("until", "Created before; as `since`."),
-    _parameter(
+    parameter("status", "Exact; an unknown one matches nothing."),
+    parameter("type", "Exact."),
+    parameter("queue", "Exact; 403 when the key may not use it."),
+    parameter("tag", "Jobs that carry this tag."),
+    parameter("error_code", "Jobs whose last error has this code: UPSTREAM_ERROR, JOB_TIMEOUT, …"),
+    parameter("since", "Created at or after: ISO 8601 (UTC unless it says otherwise) or seconds since 1970."),
+    parameter("until", "Created before; as `since`."),
+    parameter(
         "q",
         f"Searches type, tags and input for this text, and ids that begin with it; case does not matter, at most"
         f" {MAX_SEARCH_CHARS} characters. A page looks at a bounded number of jobs: it may be short, even empty, and"
         " `next_cursor` goes on.",
     ),
-    _parameter("limit", "1 to 200, default 50.", OpenApiTypes.INT),
-    _parameter("cursor", "`next_cursor` of the page before."),
+    parameter("limit", "1 to 200, default 50.", OpenApiTypes.INT),
+    parameter("cursor", "`next_cursor` of the page before."),
 ]
 DEAD_LIST = [parameter for parameter in JOB_LIST if parameter.name not in {"status", "q"}]
-TREE_LIMIT = _parameter(
+TREE_LIMIT = parameter(
     "limit", "Jobs in the tree: 1 to 10,000, default 1,000. What is left out are the deepest.", OpenApiTypes.INT
 )
-TAIL = _parameter("tail", "The newest so many lines: 1 to 2000, default 200.", OpenApiTypes.INT)
+TAIL = parameter("tail", "The newest so many lines: 1 to 2000, default 200.", OpenApiTypes.INT)
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     description="Any text. The same key and request again give the job that exists; another request, 409.",
 )
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The header. `request.headers` would first gather them all."""
+    key: str | None = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    return key
 
 
 def job_filter(request: Request, *, status: str | None = None) -> JobFilter:

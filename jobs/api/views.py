@@ -86,7 +86,7 @@ class JobsView(APIView):
         done = submission.submit(
             parse_new_job(request.data),
             created_by=principal.actor,
-            idempotency_key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
+            idempotency_key=params.idempotency_key(request),
             principal=principal,
         )
         body = {"ok": True, "job": job_json(done.job, whole=True), "idempotent": done.idempotent}

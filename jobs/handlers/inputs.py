@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from jobs.bodies import faults_of
 from jobs.handlers.base import Handler
 
 PLATFORM_FIELDS = frozenset({"depends_on"})
@@ -35,13 +36,5 @@ def parse(handler: Handler[Any, Any], value: Any) -> BaseModel:
     try:
         parsed: BaseModel = handler.Input.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        faults = [
-            {
-                "path": ".".join(["input", *(str(part) for part in fault["loc"])]),
-                "message": fault["msg"].removeprefix("Value error, "),
-            }
-            for fault in found
-        ]
-        raise InvalidInput(faults, handler.id) from None
+        raise InvalidInput(faults_of(error, "input"), handler.id) from None
     return parsed

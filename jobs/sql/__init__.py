@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +95,21 @@ def rows_of(text: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         cursor.execute(numbered, [params[it] for it in names])
         columns = [column[0] for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class Statements:
+    """Another app's statements, in a folder of its own."""
+
+    folder: Path
+
+    def rows(self, name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Run `<folder>/<name>.sql` and return its rows as dicts. JSON columns are text."""
+        return rows(name, params, folder=self.folder)
+
+    def text(self, name: str) -> str:
+        """What is sent for `<folder>/<name>.sql`."""
+        return statement(name, self.folder)
 
 
 def rows_together(*calls: tuple[str, Mapping[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -1,21 +1,8 @@
-"""The statements of this app, one a file, as jobs/sql has them."""
+"""The statements of this app, one a file, run as those of `jobs/sql` are."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from jobs import sql
+from jobs.sql import Statements
 
-_FOLDER = Path(__file__).parent
-
-
-def rows(name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Run `metrics/sql/<name>.sql` and return its rows as dicts."""
-    return sql.rows(name, params, folder=_FOLDER)
-
-
-def text(name: str) -> str:
-    """What is sent for `metrics/sql/<name>.sql`."""
-    return sql.statement(name, _FOLDER)
+_OWN = Statements(Path(__file__).parent)
+rows, text = _OWN.rows, _OWN.text

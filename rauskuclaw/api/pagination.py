@@ -15,6 +15,8 @@ from rest_framework.request import Request
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 
+SWITCHES = {"1": True, "true": True, "0": False, "false": False}
+"""What a filter by yes or no may be."""
 _LEADING_DIGITS = re.compile(r"\s*([+-]?)0*([0-9]{1,15})")
 _PARSERS: dict[type, Callable[[str], Any]] = {datetime: datetime.fromisoformat, UUID: UUID}
 

@@ -24,6 +24,9 @@ from rauskuclaw.errors import Problem
 from rauskuclaw.mcp.api import Api
 from rauskuclaw.mcp.server import Context, make_server
 
+OWN_URL = "http://localhost"
+"""A name that the server always goes by; no request leaves the process."""
+
 Scope = MutableMapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -32,7 +35,7 @@ class McpEndpoint:
     """An ASGI application. api: the one that has `/v1`."""
 
     def __init__(self, api: App) -> None:
-        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost")
+        self._transport = httpx.ASGITransport(app=api)
         self._manager: StreamableHTTPSessionManager | None = None
         self._starting = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
@@ -50,7 +53,9 @@ class McpEndpoint:
     def _api_of(self, ctx: Context) -> Api:
         name = load().api_key_header
         key = ctx.request.headers.get(name, "") if ctx.request is not None else ""
-        return Api(_WithKey(self._http, {name: key} if key else {}))  # type: ignore[arg-type]
+        headers = {name: key} if key else {}
+        # Nothing to close: the transport holds no connection.
+        return Api(httpx.AsyncClient(transport=self._transport, base_url=OWN_URL, headers=headers, trust_env=False))
 
     async def _started(self) -> StreamableHTTPSessionManager:
         """The manager, whose tasks live in a task of ours: uvicorn tells of no start (`--lifespan off`)."""
@@ -68,17 +73,6 @@ class McpEndpoint:
                 await ready.wait()
                 self._manager = manager
         return self._manager
-
-
-class _WithKey:
-    """The client of all requests, with the headers of this one."""
-
-    def __init__(self, http: httpx.AsyncClient, headers: dict[str, str]) -> None:
-        self._http, self._headers = http, headers
-
-    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """As httpx has it."""
-        return await self._http.request(method, path, headers=self._headers, **options)
 
 
 def _admit(scope: Scope) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers as fields
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,10 +16,11 @@ from rest_framework.views import APIView
 from access.permissions import counts_as_read
 from access.principals import principal_of
 from jobs.api import serializers as job_shapes
+from jobs.api.params import parameter
 from jobs.api.views import ERRORS, JOB_ANSWER
 from jobs.queries import Position
 from jobs.representation import job_json
-from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
+from rauskuclaw.api.pagination import SWITCHES, decode_cursor, encode_cursor, int_param, text_param
 from rauskuclaw.patterns import JOB_TYPE, QUEUE
 from schedules import cadence, dispatch, planning, queries, requests
 from schedules.api import serializers as shapes
@@ -40,23 +41,18 @@ PREVIEW = {"cron": "30 3 * * *", "policy": {"time_zone": "Europe/Helsinki"}}
 SCHEDULE_ANSWER = job_shapes.answer(
     "ScheduleAnswer", schedule=shapes.Schedule(), policy=shapes.Policy(), flow=shapes.Flow()
 )
-SWITCHES = {"1": True, "true": True, "0": False, "false": False}
-
-
-def _parameter(name: str, description: str, type_: OpenApiTypes = OpenApiTypes.STR) -> OpenApiParameter:
-    return OpenApiParameter(name, type_, description=description)
 
 
 LIST = [
-    _parameter("enabled", "1 or true, 0 or false."),
-    _parameter("type", "Exact."),
-    _parameter("queue", "Exact; 403 when the key may not use it."),
-    _parameter("limit", "1 to 500, default 100.", OpenApiTypes.INT),
-    _parameter("cursor", "`next_cursor` of the page before."),
+    parameter("enabled", "1 or true, 0 or false."),
+    parameter("type", "Exact."),
+    parameter("queue", "Exact; 403 when the key may not use it."),
+    parameter("limit", "1 to 500, default 100.", OpenApiTypes.INT),
+    parameter("cursor", "`next_cursor` of the page before."),
 ]
 RUNS = [
-    _parameter("limit", "1 to 500, default 50.", OpenApiTypes.INT),
-    _parameter("cursor", "`next_cursor` of the page before."),
+    parameter("limit", "1 to 500, default 50.", OpenApiTypes.INT),
+    parameter("cursor", "`next_cursor` of the page before."),
 ]
 
 

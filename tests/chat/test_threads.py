@@ -98,6 +98,8 @@ def test_the_same_key_says_a_thing_once(chat: Chat) -> None:
 
     assert (again["message"]["id"], again["answer"]["id"]) == (first["message"]["id"], first["answer"]["id"])
     assert (Message.objects.count(), Job.objects.count()) == (2, 1)
+    other = chat.api.post(f"/v1/chat/threads/{chat.id}/messages", {"content": "Two?"}, Idempotency_Key="a")
+    assert (other.status, other.code) == (409, "IDEMPOTENCY_CONFLICT")
 
 
 def test_editing_makes_a_branch_and_regenerating_another_answer(chat: Chat) -> None:

@@ -15,6 +15,7 @@ from jobs import groups
 from jobs.groups import Succeeded
 from jobs.handlers.base import AttemptFailed, Child, ChildResult, Handler, JobContext
 from jobs.handlers.fields import ObjectInput
+from jobs.intents import writes_whole_file
 from jobs.storable import dumps
 from rauskuclaw import errors
 from workspaces import files
@@ -27,8 +28,6 @@ from workspaces.workflows.definition import Step, Workflow
 
 FOLDER = "workflows"
 MAX_FILE_BYTES = 1_048_576
-FILLED_MODES = ("replace", "append", "prepend")
-"""Of `data.write_file`: those in which a step makes a file that is not there."""
 
 
 class WorkflowInput(ObjectInput):
@@ -219,7 +218,7 @@ def _input_of(step: Step, params: Mapping[str, Any], results: Mapping[str, Any],
     if isinstance(filled, dict):
         if depends_on:
             filled["depends_on"] = [str(job_id) for job_id in depends_on]
-        if step.type == "data.write_file" and filled.get("mode", FILLED_MODES[0]) in FILLED_MODES:
+        if writes_whole_file(step.type, filled):
             filled.setdefault("create_if_missing", True)
     return json.loads(dumps(filled))
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from jobs.bodies import faults_of
 from jobs.handlers.base import AttemptFailed
 from rauskuclaw import errors
 from rauskuclaw.patterns import QUEUE
@@ -149,11 +150,7 @@ def validated(document: Any) -> Workflow:
     try:
         return Workflow.model_validate(_jsonable(document))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        faults = [
-            {"path": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
-            for fault in found
-        ]
+        faults = faults_of(error)
         message = "; ".join(f"{it['path']}: {it['message']}" if it["path"] else it["message"] for it in faults[:5])
         raise _invalid(message, faults) from None
 
