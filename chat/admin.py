@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 
 from chat.models import Message, Thread
+from jobs.admin.common import ReadOnlyAdmin
 
 SHOWN_CHARS = 400
 
 
-class _ReadOnly:
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: over the API."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: over the API."""
-        return False
-
-
-class MessageInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # Unfold ships no types
+class MessageInline(TabularInline):  # type: ignore[misc]  # Unfold ships no types
     """What was said, oldest first, of every branch."""
 
     model = Message
@@ -32,7 +21,7 @@ class MessageInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # Unfold s
     fields = ("created_at", "role", "state", "beginning", "job_id", "created_by")
     readonly_fields = ("beginning",)
     can_delete = False
-    extra = 0
+    max_num = extra = 0
 
     @admin.display(description="Text")
     def beginning(self, message: Message) -> str:
@@ -42,7 +31,7 @@ class MessageInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # Unfold s
 
 
 @admin.register(Thread)
-class ThreadAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
+class ThreadAdmin(ReadOnlyAdmin):
     """Threads, the last used first."""
 
     list_display = ("title", "queue", "count", "created_by", "created_at", "updated_at", "archived_at")
@@ -50,7 +39,6 @@ class ThreadAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
     search_fields = ("title", "messages__text")
     fields = ("title", "queue", "settings", "created_by", "created_at", "updated_at", "archived_at")
     inlines = (MessageInline,)
-    list_per_page = 50
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
         """With how many messages each has."""

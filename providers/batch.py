@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from access.principals import Principal
 from jobs import results, submission
 from jobs.bodies import Whole
-from jobs.models import Job, Status
+from jobs.models import TERMINAL, Job, Status
 from jobs.requests import parse_new_job
 from providers import tools
 from providers.tools import TOOLS
@@ -107,9 +107,8 @@ def wait(made: Sequence[Made], wait_ms: int, *, sleep: Callable[[float], object]
     began = time.monotonic()
     while True:
         open_ones = {it.job_id: it for it in made if it.job_id is not None and not it.is_done}
-        for job in Job.objects.filter(pk__in=list(open_ones)):
-            if Status(job.status).is_terminal:
-                _note(open_ones[job.pk], job)
+        for job in Job.objects.filter(pk__in=list(open_ones), status__in=TERMINAL):
+            _note(open_ones[job.pk], job)
         passed_sec = time.monotonic() - began
         if all(it.is_done for it in open_ones.values()) or passed_sec * 1000 >= wait_ms:
             return
@@ -127,7 +126,8 @@ def _make_one(call: Call, queue: str, principal: Principal) -> Made:
     except Problem as problem:
         if problem.code is errors.FORBIDDEN:
             return _refused(call, errors.FORBIDDEN, problem.message, problem.details)
-        is_off = "is disabled" in problem.message or "does not exist" in problem.message
+        # The type is ours to name, so what is wrong with it is that it is not there or switched off.
+        is_off = any(fault["path"] == "type" for fault in (problem.details or {}).get("errors", ()))
         return _refused(call, errors.JOB_TYPE_DISABLED if is_off else errors.JOB_CREATE_FAILED, problem.message)
     return Made(call, job.pk, tool.job_type)
 

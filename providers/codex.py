@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from jobs.handlers.base import Completed, OnLine
 from jobs.processes.command import COMMAND_PATH
-from providers.base import Capabilities, Event, Finish, TextDelta, Usage, text_of
+from providers.base import Capabilities, Usage, text_of
 from providers.conversation import ChatInput
 from providers.faults import Fault
 from providers.keys import provider_key
@@ -210,14 +210,6 @@ def events_of(output: str) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(event, dict):
             yield event
-
-
-def stream_of(run: Run) -> Iterator[Event]:
-    """What came, as a provider's events."""
-    yield TextDelta(run.text)
-    if run.usage is not None:
-        yield run.usage
-    yield Finish("stop")
 
 
 def _outcome(found: list[dict[str, Any]]) -> tuple[str, Usage | None]:

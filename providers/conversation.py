@@ -103,20 +103,19 @@ def _message(entry: Any) -> Message | None:
     return kept if says or kept.get("tool_calls") else None
 
 
-def tools_of(given: ChatInput) -> list[Mapping[str, Any]]:
-    """The functions of the input. Raises Fault PROVIDER_INPUT for one whose name no provider takes."""
+def _check_tools(given: ChatInput) -> None:
+    """Raise Fault PROVIDER_INPUT for a function of the input whose name no provider takes."""
     for number, tool in enumerate(given.tools or ()):
         function = tool.get("function") if isinstance(tool, Mapping) else None
         name = function.get("name") if isinstance(function, Mapping) else None
         if not isinstance(name, str) or not FUNCTION_NAME.fullmatch(name):
             raise Fault(errors.PROVIDER_INPUT, f"tools[{number}] needs function.name: 1 to 64 of a-z A-Z 0-9 _ -")
-    return list(given.tools or ())
 
 
 def check(given: ChatInput) -> None:
     """Raise the Fault PROVIDER_INPUT of an input that cannot be asked, before anything else is done for it."""
     conversation(given)
-    tools_of(given)
+    _check_tools(given)
 
 
 def choice_of(given: ChatInput) -> Any:

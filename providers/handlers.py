@@ -15,7 +15,7 @@ from jobs.handlers.database import in_database
 from memory.context import Log
 from providers import ledger, registry
 from providers.agent import Dialogue
-from providers.base import Request
+from providers.base import Request, Usage
 from providers.codex import Codex, Run, prompt_of
 from providers.conversation import ChatInput, check, choice_of
 from providers.faults import Fault
@@ -26,6 +26,9 @@ from rauskuclaw import errors
 from rauskuclaw.config import load
 
 logger = logging.getLogger("providers")
+
+NOT_STARTED = frozenset({errors.PROVIDER_NOT_FOUND, errors.PROVIDER_CONFIG})
+"""Faults after which the program has asked no model."""
 
 
 class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
@@ -207,13 +210,18 @@ class CodexChat(Handler[ChatInput, CodexOutput]):
     def _run(self, ctx: JobContext[ChatInput], codex: Codex, prompt: str, bill: Bill) -> Run:
         owner = ledger.owner_of(ctx.job_id, thread=ctx.input.thread or "", deadline_at=ctx.deadline)
         request = Request(messages=[{"role": "user", "content": prompt}])
-        call = ledger.begin(owner, codex.name, codex.model, request, bounded=False, default_max=0)
+        call = ledger.begin(owner, codex.name, codex.model, request, bounded=codex.capabilities.bounded, default_max=0)
         began, error_code, usage = time.monotonic(), errors.JOB_CANCELLED.name, ledger.estimate(request, "")
         try:
             run = codex.answer(prompt, ctx.run_process, emit=ctx.emit, remaining_sec=ctx.remaining_sec)
             error_code, usage = "", run.usage or ledger.estimate(request, run.text)
         except Fault as fault:
             error_code = fault.code.name
+            if fault.code in NOT_STARTED:
+                usage = Usage(0, 0)
+            raise
+        except Exception:
+            error_code = errors.PROVIDER_ERROR.name
             raise
         finally:
             latency_ms = round((time.monotonic() - began) * 1000)

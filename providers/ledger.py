@@ -10,7 +10,7 @@ import json
 import math
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -126,11 +126,12 @@ def settle(
     """Spend what the call cost, and free what was set aside; the cost, None without a price. Twice is once."""
     with transaction.atomic():
         call = ModelCall.objects.select_for_update(of=("self",)).select_related("price").get(pk=call_id)
+        usage = replace(usage, cached_tokens=min(usage.cached_tokens, usage.input_tokens))
         cost = None if call.price is None else cost_of(usage, call.price)
         if call.state == ModelCall.State.OPEN:
             call.state = ModelCall.State.SETTLED
             call.input_tokens, call.output_tokens = usage.input_tokens, usage.output_tokens
-            call.cached_tokens, call.estimated = min(usage.cached_tokens, usage.input_tokens), usage.estimated
+            call.cached_tokens, call.estimated = usage.cached_tokens, usage.estimated
             call.latency_ms, call.first_text_ms, call.error_code = latency_ms, first_text_ms, error_code
             call.cost_usd = cost
             call.save()

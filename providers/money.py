@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from access import audit
 from providers.base import Usage
 from providers.models import Account, Budget, Price
+from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.errors import CONFLICT, NOT_FOUND, Problem
 
 SMALLEST = Decimal("1e-9")
@@ -21,9 +22,8 @@ EVER = date(1970, 1, 1)
 
 def price_of(provider: str, model: str) -> Price | None:
     """What counts for a model now: its own newest price, else that of the longest beginning of its name."""
-    found: dict[str, Price] = {}
-    for price in Price.objects.filter(provider=provider):  # newest first
-        found.setdefault(price.model, price)
+    newest = Price.objects.filter(provider=provider).order_by("model", "-id").distinct("model")
+    found = {price.model: price for price in newest}
     matching = [name for name in found if name == model or (name.endswith("*") and model.startswith(name[:-1]))]
     return found[max(matching, key=lambda name: (name == model, len(name)))] if matching else None
 
@@ -104,7 +104,7 @@ def price_json(price: Price) -> dict[str, Any]:
     for name in ("input_usd_per_mtok", "cached_usd_per_mtok", "output_usd_per_mtok", "reserve_usd"):
         value: Decimal | None = getattr(price, name)
         told[name] = None if value is None else amount(value)
-    return {**told, "created_at": price.created_at, "created_by": price.created_by}
+    return {**told, "created_at": iso_ms(price.created_at), "created_by": price.created_by}
 
 
 def budget_json(budget: Budget, today: date) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def budget_json(budget: Budget, today: date) -> dict[str, Any]:
         "period": budget.period,
         "limit_usd": amount(budget.limit_usd),
         "enabled": budget.enabled,
-        "created_at": budget.created_at,
+        "created_at": iso_ms(budget.created_at),
         "created_by": budget.created_by,
         "accounts": [
             {"subject": it.subject, "spent_usd": amount(it.spent_usd), "reserved_usd": amount(it.reserved_usd)}

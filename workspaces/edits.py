@@ -13,6 +13,7 @@ from workspaces.files import IfMatch
 from workspaces.paths import WorkspacePath
 from workspaces.tree import Draft, Entry, Tree, failing
 
+WriteMode = Literal["replace", "append", "prepend", "insert_at", "replace_range"]
 TARGETED = frozenset({"insert_at", "replace_range"})
 """Modes that need a file to change."""
 MAX_FILE_BYTES = 10_485_760
@@ -26,7 +27,7 @@ class Edit:
     """What becomes of a file. content: UTF-8. offset, start, end: in UTF-16 code units, as JavaScript counts."""
 
     content: bytes
-    mode: Literal["replace", "append", "prepend", "insert_at", "replace_range"] = "replace"
+    mode: WriteMode = "replace"
     offset: int = 0
     start: int = 0
     end: int = 0

@@ -82,6 +82,7 @@ def find_names(
     """
     start(tree, base)
     clock, alike = clock or Clock(), _Alike(query)
+    wanted = query.casefold()
     exact: list[tuple[int, Entry]] = []
     similar: list[tuple[int, Entry]] = []
     visited, most, more, truncated = 0, cursor_offset + max_scanned, False, False
@@ -95,7 +96,7 @@ def find_names(
         visited += 1
         if visited <= cursor_offset:
             continue
-        if query.casefold() in str(entry.path).casefold():
+        if wanted in str(entry.path).casefold():
             exact.append((visited, entry))
         elif not exact and len(similar) <= max_results and alike(str(entry.path)):
             similar.append((visited, entry))
@@ -130,23 +131,26 @@ class _Alike:
         spellings += [_plain(spelling) for spelling in (query, words, stem)]
         self.variants = [it for it in dict.fromkeys(spellings) if it and it.casefold() != query.casefold()]
         self._wanted = {_plain(it) for it in self.variants}
-        self._compact = _compact(query)
+        self._compact = _compact(_plain(query))
 
     def __call__(self, path: str) -> bool:
         plain = _plain(path)
         return any(wanted in plain for wanted in self._wanted) or (
-            len(self._compact) > 1 and self._compact in _compact(path)
+            len(self._compact) > 1 and self._compact in _compact(plain)
         )
 
 
 def _plain(text: str) -> str:
     """Without case and accents."""
-    return "".join(it for it in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(it))
+    folded = text.casefold()
+    if folded.isascii():
+        return folded
+    return "".join(it for it in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(it))
 
 
-def _compact(text: str) -> str:
+def _compact(plain: str) -> str:
     """Letters and digits alone."""
-    return "".join(filter(str.isalnum, _plain(text)))
+    return "".join(filter(str.isalnum, plain))
 
 
 def find_text(
@@ -171,7 +175,10 @@ def find_text(
     # Looking at a whole file at once is several times faster than at each line, and most files hold nothing.
     anywhere = _anywhere(query, case_sensitive=case_sensitive) if regex else pattern
     missing: list[WorkspacePath] = []
-    given = _given(tree, files, missing) if files is not None else _beneath(tree, base, include_hidden, max_scanned)
+    cut: list[Entry] = []
+    given = (
+        _given(tree, files, missing) if files is not None else _beneath(tree, base, include_hidden, max_scanned, cut)
+    )
     scanned = binary = large = 0
     matches: list[dict[str, Any]] = []
     more = truncated = False
@@ -196,7 +203,7 @@ def find_text(
             matches.append(found)
         if more:
             break
-    truncated = truncated or clock.is_over
+    truncated = truncated or bool(cut) or clock.is_over
     return TextFound(
         query=query,
         regex=regex,
@@ -247,15 +254,20 @@ def _given(tree: Tree, files: Iterable[WorkspacePath], missing: list[WorkspacePa
             missing.append(path)
 
 
-def _beneath(tree: Tree, base: WorkspacePath, include_hidden: bool, max_scanned: int) -> Iterator[Entry]:
-    """The plain files at and beneath `base`."""
+def _beneath(
+    tree: Tree, base: WorkspacePath, include_hidden: bool, max_scanned: int, cut: list[Entry]
+) -> Iterator[Entry]:
+    """The plain files at and beneath `base`; the first entry that is one too many to look at goes to `cut`."""
     first = start(tree, base)
     if first.kind == "file":
         yield first
         return
     # Directories are no files and cost as much to look at, so the walk has an end, too.
-    for entry in walk(tree, base, include_hidden=include_hidden, most=4 * max_scanned):
-        if entry.kind == "file":
+    most = 4 * max_scanned
+    for number, entry in enumerate(walk(tree, base, include_hidden=include_hidden, most=most + 1)):
+        if number == most:
+            cut.append(entry)
+        elif entry.kind == "file":
             yield entry
 
 

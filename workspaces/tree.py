@@ -303,7 +303,7 @@ def locked(*dir_fds: int) -> Iterator[None]:
 
     On this machine; on file systems that lock no directories (NFS) there is no lock.
     """
-    unique = {_identity(fd): fd for fd in dir_fds}
+    unique = {identity_of(fd): fd for fd in dir_fds}
     with ExitStack() as held:
         # In one order everywhere, so that two who want the same two cannot wait for each other.
         for _, fd in sorted(unique.items()):
@@ -327,7 +327,8 @@ def _lock(fd: int) -> None:
             return
 
 
-def _identity(fd: int) -> tuple[int, int]:
+def identity_of(fd: int) -> tuple[int, int]:
+    """What tells an open directory or file from all others: device and inode."""
     info = os.fstat(fd)
     return info.st_dev, info.st_ino
 

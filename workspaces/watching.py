@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
@@ -25,7 +24,7 @@ from rauskuclaw.errors import Problem
 from workspaces.faults import Missing, WorkspaceFault
 from workspaces.files import UNLISTED, entry_json
 from workspaces.paths import WorkspacePath, is_presentable
-from workspaces.tree import Tree, look_at
+from workspaces.tree import Tree, identity_of, look_at
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +123,7 @@ class _Directory:
         """What the changed names are now; None where the path leads here no more. May block."""
         try:
             with self.tree.directory(self.path) as fd:
-                if _identity(fd) != self.identity:
+                if identity_of(fd) != self.identity:
                     return None
                 return [_change(fd, self.path / name) for name in self.changed]
         except WorkspaceFault:
@@ -160,7 +159,7 @@ class Watches:
 
     def _watched(self, tree: Tree, path: WorkspacePath) -> _Directory:
         with tree.directory(path) as fd:
-            identity = _identity(fd)
+            identity = identity_of(fd)
             known = self._directories.get(path)
             if known is not None and known.identity == identity:
                 return known
@@ -280,11 +279,6 @@ def _change(dir_fd: int, path: WorkspacePath) -> dict[str, Any]:
     except Missing:
         entry = None
     return {"name": path.name, "path": str(path), "entry": entry}
-
-
-def _identity(fd: int) -> Identity:
-    info = os.fstat(fd)
-    return info.st_dev, info.st_ino
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watches] = WeakKeyDictionary()

@@ -79,7 +79,7 @@ class PricesView(APIView):
     @extend_schema(operation_id="prices_list", tags=["models"], responses={200: shapes.PricesAnswer, **ERRORS})
     def get(self, request: Request) -> Response:
         """All versions, newest first; the newest of a model counts."""
-        found = [_price(price) for price in Price.objects.all()[:1000]]
+        found = [money.price_json(price) for price in Price.objects.all()[:1000]]
         return Response({"ok": True, "prices": found, "count": len(found)})
 
     @extend_schema(
@@ -93,7 +93,7 @@ class PricesView(APIView):
         body = shapes.PriceRequest(data=request.data)
         body.is_valid(raise_exception=True)
         price = money.set_price(body.validated_data, by=principal_of(request).actor)
-        return Response({"ok": True, "price": _price(price)}, status=201)
+        return Response({"ok": True, "price": money.price_json(price)}, status=201)
 
 
 class BudgetsView(APIView):
@@ -168,9 +168,5 @@ def _moment(request: Request, name: str) -> datetime | None:
     return moment
 
 
-def _price(price: Price) -> dict[str, Any]:
-    return {**money.price_json(price), "created_at": iso_ms(price.created_at)}
-
-
 def _budget(budget: Budget) -> dict[str, Any]:
-    return {**money.budget_json(budget, datetime.now(UTC).date()), "created_at": iso_ms(budget.created_at)}
+    return money.budget_json(budget, datetime.now(UTC).date())

@@ -196,6 +196,18 @@ def test_a_program_that_is_not_installed_is_not_found(codex: Codex, configure: C
         "PROVIDER_NOT_FOUND",
         {"attempted_commands": ["/nowhere/codex", "codex"]},
     )
+    call = ModelCall.objects.get()
+    assert (call.error_code, call.input_tokens, call.output_tokens) == ("PROVIDER_NOT_FOUND", 0, 0)
+
+
+def test_a_fault_of_the_machine_is_noted_as_one(codex: Codex, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("providers.codex.Codex.answer", full)
+
+    assert codex.failure().code.name == "PROVIDER_ERROR"
+    assert ModelCall.objects.get().error_code == "PROVIDER_ERROR"
 
 
 @pytest.mark.parametrize(

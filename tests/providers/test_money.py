@@ -51,6 +51,30 @@ def begin(who: ledger.Owner, request: Request = HELLO) -> ledger.OpenCall:
     return ledger.begin(who, "openai", "gpt-test", request, bounded=True, default_max=50)
 
 
+@pytest.mark.django_db
+def test_no_call_costs_less_than_nothing(make_job: Any) -> None:
+    set_price(cached_usd_per_mtok="0.5")
+    call = begin(owner(make_job()))
+
+    cost = ledger.settle(call.id, Tokens(100, 0, 400), latency_ms=1)
+
+    assert cost == Decimal("0.00005")
+    assert ModelCall.objects.get().cached_tokens == 100
+
+
+@pytest.mark.django_db
+def test_the_newest_price_of_each_name_counts() -> None:
+    set_price("gpt-*", input_usd_per_mtok="9")
+    set_price()
+    newest = set_price(input_usd_per_mtok="3")
+    prefix = set_price("gpt-*", input_usd_per_mtok="8")
+    set_price(provider="anthropic", input_usd_per_mtok="7")
+
+    assert money.price_of("openai", "gpt-test") == newest
+    assert money.price_of("openai", "gpt-other") == prefix
+    assert money.price_of("openai", "o1") is None
+
+
 def test_a_call_notes_its_tokens_its_cost_and_whose_it_was(asks: ModelServer, chat: Chat) -> None:
     price = set_price(cached_usd_per_mtok="0.5")
     asks.answer(Reply("Hi", usage=Usage(1000, 10, cached=400)))

@@ -213,6 +213,15 @@ class TestText:
         assert (short.scanned_files, short.has_more, short.truncated) == (1, True, True)
         assert (late.has_more, late.truncated) == (True, True)
 
+    def test_a_tree_of_directories_has_an_end_and_says_so(self, tree: Tree, root: Path) -> None:
+        for number in range(9):
+            (root / f"a{number}").mkdir()
+        (root / "a0" / "far.txt").write_text("Read")
+
+        cut = text(tree, "Read", max_scanned=2)
+
+        assert (cut.scanned_files, cut.has_more, cut.truncated) == (1, True, True)
+
     def test_long_lines_are_cut(self, tree: Tree, root: Path) -> None:
         (root / "a.txt").write_text("x" * 2000 + "needle")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Literal
+from typing import Annotated
 
 from django.db.models import F, JSONField, Value
 from django.db.models.expressions import CombinedExpression
@@ -16,7 +16,7 @@ from jobs.handlers.fields import Flag, ObjectInput, WholeNumber
 from jobs.models import Job
 from rauskuclaw import errors
 from rauskuclaw.config import load
-from workspaces.edits import TARGETED, Edit, Edited, apply
+from workspaces.edits import TARGETED, Edit, Edited, WriteMode, apply
 from workspaces.faults import ParentMissing
 from workspaces.handlers.common import (
     FILES,
@@ -33,7 +33,6 @@ PREVIEW_CHARS = 300
 RETRIED_MARK = "__auto_retry_mkdir_p_attempted"
 """In the stored input of a job that went on by making directories (contract 4.3)."""
 
-WriteMode = Literal["replace", "append", "prepend", "insert_at", "replace_range"]
 Position = Annotated[WholeNumber, Field(ge=0, le=10 * MIB)]
 
 

@@ -17,7 +17,7 @@ from rauskuclaw.redis import client
 MIN_POSTGRES = 14
 """The oldest that Django 5.2 supports."""
 MIN_PGVECTOR = (0, 8)
-"""The first with HNSW indexes."""
+"""The first whose indexes go on looking where a filter leaves too few."""
 MIN_REDIS = (6, 2)
 CLOCK_WARN_SEC, CLOCK_FAIL_SEC = 2.0, 30.0
 NODE_START_SEC = 120.0
