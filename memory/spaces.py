@@ -142,15 +142,23 @@ def make_index(space: Space) -> None:
 
 
 def forget_vectors(space: Space, limit: int = STEP) -> bool:
-    """Delete some vectors of a model, and with the last its index; not in a transaction. Whether there are more."""
-    ids = list(Vector.objects.filter(space=space).values_list("memory_id", flat=True)[:limit])
-    if ids:
+    """Delete some vectors of a model, and with the last its index; not in a transaction. Whether there are more.
+
+    Nothing is deleted once the model's state is another one than `space` says: it may be wanted again.
+    """
+    same = Space.objects.filter(pk=space.pk, state=space.state)
+    with transaction.atomic():
+        # Who changes the state waits for the batch, and the next one sees it.
+        if not same.select_for_update(no_key=True).exists():
+            return False
+        ids = list(Vector.objects.filter(space=space).values_list("memory_id", flat=True)[:limit])
         Vector.objects.filter(space=space, memory_id__in=ids)._raw_delete(using=connection.alias)
+    if ids:
         return True
     with _alone_with(space) as alone, connection.cursor() as cursor:
         if alone:
             cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {space.index_name}")
-            Space.objects.filter(pk=space.pk).update(dimension=None)
+            same.update(dimension=None)
     return False
 
 
@@ -163,7 +171,7 @@ def _alone_with(space: Space) -> Iterator[bool]:
         try:
             yield alone
         finally:
-            if alone:
+            if alone and connection.is_usable():
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK << 8 | space.pk])
 
 

@@ -50,7 +50,7 @@ def write(
     )  # fmt: skip
     if enabled:
         queueing.embed_soon(row["id"])
-    return Memory.objects.defer("words", "lexemes").get(pk=row["id"])
+    return queries.shown().get(pk=row["id"])
 
 
 def delete(memory_id: str, *, by: str) -> uuid.UUID:
@@ -85,13 +85,18 @@ def reset(scope: str | None, *, by: str) -> Forgotten:
         vectors = Vector.objects.all() if scope is None else Vector.objects.filter(memory__scope=scope)
         deleted_vectors = vectors.count()
         deleted = memories._raw_delete(using=connection.alias)
+        deleted_sessions = 0
         if scope in {None, working.SCOPE}:
-            Session.objects.all().delete()
+            deleted_sessions, _ = Session.objects.all().delete()
+        done = Forgotten(deleted, deleted, deleted_vectors, Memory.objects.count(), Vector.objects.count())
+        # Last: whoever else has something to record waits from here on.
         audit.record(
             actor=by, action="memory.reset", object_type="memory", object_id=scope or "*",
-            details={"deleted_memories": deleted},
+            details={
+                "deleted_memories": deleted, "deleted_vectors": deleted_vectors, "deleted_sessions": deleted_sessions,
+            },
         )  # fmt: skip
-        return Forgotten(deleted, deleted, deleted_vectors, Memory.objects.count(), Vector.objects.count())
+        return done
 
 
 def purge() -> int:

@@ -92,11 +92,17 @@ def reembed(*, failed_only: bool) -> int:
     if failed_only:
         return len(sql.rows("retry_failed", {}))
     space = spaces.live().active
-    # Of a revision of their own, so that no job that runs now takes an old vector for a new one.
-    Memory.objects.update(
+    _begin_anew()
+    while spaces.forget_vectors(space):
+        pass
+    # The heartbeat may have had some embedded meanwhile, and the loop has deleted their new vectors, too.
+    return _begin_anew()
+
+
+def _begin_anew() -> int:
+    """Forget that memories were embedded; how many. Each gets a revision of its own, so that no job that runs now takes
+    an old vector for a new one."""
+    return Memory.objects.update(
         revision=F("revision") + 1, embedding_status=EmbeddingStatus.PENDING, embedding_error=None, embedded_at=None,
         embed_after=None, embed_tries=0,
     )  # fmt: skip
-    while spaces.forget_vectors(space):
-        pass
-    return Memory.objects.count()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
 from jobs import job_types
@@ -205,6 +206,24 @@ def test_a_scope_is_reset_and_then_everything(api: Api, remember: Remember) -> N
         "remaining_memories": 0, "remaining_vectors": 0,
     }  # fmt: skip
     assert not Session.objects.exists()
+
+
+def test_a_reset_is_audited_with_all_that_went_and_holds_the_audit_log_for_nothing_else(
+    api: Api, remember: Remember
+) -> None:
+    remember()
+    run_jobs()
+    api.post("/v1/working-memory", {"state": {}})
+
+    with CaptureQueriesContext(connection) as sent:
+        store.reset(None, by="test")
+
+    assert AuditEntry.objects.get(action="memory.reset").details == {
+        "deleted_memories": 1, "deleted_vectors": 1, "deleted_sessions": 1,
+    }  # fmt: skip
+    statements = [it["sql"] for it in sent.captured_queries]
+    locked = next(place for place, text in enumerate(statements) if "pg_advisory_xact_lock" in text)
+    assert not [text for text in statements[locked:] if "memory_" in text and "INSERT" not in text]
 
 
 def test_a_read_key_reads_and_no_more(api: Api, remember: Remember) -> None:

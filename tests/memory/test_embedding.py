@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
 from jobs.models import Job, JobLog, Status
 from memory import embedding, queueing, spaces, store, upkeep
@@ -338,6 +339,33 @@ def test_going_back_keeps_the_old_model(remember: Remember, models: ModelServer,
     assert (spaces.live().active, spaces.live().building) == (old, None)
 
 
+def test_a_model_that_is_wanted_again_keeps_the_vectors_that_are_not_deleted_yet(
+    remember: Remember, models: ModelServer, configure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        remember(f"thing {number}")
+    run_jobs()
+    old = Space.objects.get()
+    configure(MEMORY_EMBEDDER="ollama", OLLAMA_BASE_URL=models.base_url)
+    upkeep.tend()
+    run_jobs()
+    forget = spaces.forget_vectors
+
+    def forget_one_and_change_back(space: Space) -> bool:
+        more = forget(space, limit=1)
+        configure(MEMORY_EMBEDDER="minilm")
+        spaces.live()
+        return more
+
+    monkeypatch.setattr(spaces, "forget_vectors", forget_one_and_change_back)
+    upkeep.run()
+
+    assert Vector.objects.filter(space=old).count() == 2
+    building = spaces.live().building
+    assert building is not None
+    assert (building, building.dimension) == (old, 384)
+
+
 def test_a_model_that_has_made_nothing_is_not_waited_for(
     remember: Remember, models: ModelServer, configure: Callable[..., Any]
 ) -> None:
@@ -359,3 +387,28 @@ def test_all_vectors_can_be_made_anew(remember: Remember) -> None:
 
     assert Vector.objects.get().made_at > before
     assert Memory.objects.get().embedding_status == "ready"
+
+
+def test_vectors_made_while_the_old_ones_are_deleted_are_made_again(
+    remember: Remember, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        remember(f"thing {number}")
+    run_jobs()
+    forget, beats = spaces.forget_vectors, iter([True])
+
+    def forget_slowly(space: Space) -> bool:
+        more = forget(space)
+        if next(beats, False):
+            upkeep.tend()
+            run_jobs()
+        return more
+
+    monkeypatch.setattr(spaces, "forget_vectors", forget_slowly)
+
+    assert upkeep.reembed(failed_only=False) == 3
+    upkeep.tend()
+    run_jobs()
+
+    current = Vector.objects.filter(revision=F("memory__revision"))
+    assert (current.count(), Memory.objects.filter(embedding_status="ready").count()) == (3, 3)
