@@ -6,7 +6,7 @@ import enum
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -136,9 +136,12 @@ def _reopenings() -> int | None:
 # Jobs
 
 
-def prune_type(type_: str, moment: Moment, kept: set[uuid.UUID]) -> Iterator[Counter[str]]:
-    """Delete the jobs of a type that its policy lets go and nobody needs; what each transaction deleted, by kind."""
-    params = _params(type_, moment)
+def prune_type(type_: str, moment: Moment, days: Sequence[Partition], kept: set[uuid.UUID]) -> Iterator[Counter[str]]:
+    """Delete the jobs of a type that its policy lets go and nobody needs; what each transaction deleted, by kind.
+
+    days: the log's partitions.
+    """
+    params = _params(type_, moment, days)
     while params["created_before"] > NEVER:
         with transaction.atomic():
             seen = rows("retention_take", params | {"limit": LOOKED_AT})[0]
@@ -152,9 +155,9 @@ def prune_type(type_: str, moment: Moment, kept: set[uuid.UUID]) -> Iterator[Cou
         params |= {"after_created_at": seen["created_at"], "after_id": seen["id"]}
 
 
-def old_jobs(type_: str, moment: Moment) -> Old:
-    """The jobs of a type that its policy lets go; some of them may still be needed."""
-    params = _params(type_, moment)
+def old_jobs(type_: str, moment: Moment, days: Sequence[Partition]) -> Old:
+    """The jobs of a type that its policy lets go; some of them may still be needed. days: as `prune_type` has them."""
+    params = _params(type_, moment, days)
     if params["created_before"] <= NEVER:
         return Old()
     found = rows("retention_expired_count", params | {"limit": COUNTED_MOST})[0]
@@ -162,18 +165,17 @@ def old_jobs(type_: str, moment: Moment) -> Old:
     return Old(found["count"], found["oldest"], found["count"] * size)
 
 
-def _params(type_: str, moment: Moment) -> dict[str, Any]:
+def _params(type_: str, moment: Moment, days: Sequence[Partition]) -> dict[str, Any]:
     policy, cutoffs = moment.policies.of(type_), moment.cutoffs(type_)
     newest = rows("retention_newest", {"type": type_, "count": policy.job_count}) if policy.job_count else []
     count_created_at, count_id = (newest[0]["created_at"], newest[0]["id"]) if newest else (NEVER, FIRST)
     by_days = max(cutoffs.ended_before, cutoffs.failed_before)
     by_count = count_created_at + timedelta(microseconds=1) if newest else NEVER
-    # A day's lines go with its partition; what lies in the default one, or in none, goes with the job.
-    days = partitions.partitions()
     return {
         "type": type_, "floor": moment.floor, "ended_before": cutoffs.ended_before,
         "failed_before": cutoffs.failed_before, "count_created_at": count_created_at, "count_id": count_id,
         "created_before": max(by_days, by_count),
+        # A day's lines go with its partition; what lies in the default one, or in none, goes with the job.
         "lowers": [it.lower or NEVER for it in days], "uppers": [it.upper for it in days],
         "after_created_at": NEVER, "after_id": FIRST,
     }  # fmt: skip

@@ -59,13 +59,6 @@ def partitions() -> list[Partition]:
     return sorted(found, key=lambda it: it.upper)
 
 
-def default_has_rows() -> bool:
-    """Whether lines lie in the default partition."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM jobs_joblog_default)")
-        return bool(cursor.fetchone()[0])
-
-
 def make_ahead(days: int = AHEAD_DAYS) -> int:
     """Make the partitions of today and the next `days` that do not exist. Returns how many were made.
 

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connection
 from django.db.models.functions import Now
 
-from jobs.retention import old_jobs, registry
+from jobs.retention import old_jobs, partitions, registry
 from jobs.retention.models import ALL_TYPES, RetentionRun
 from jobs.retention.old_jobs import Dropped, Moment
 from jobs.retention.registry import Old
@@ -141,10 +141,10 @@ def _steps(*, all_at_once: bool) -> Iterator[Counter[str]]:
     for kind in registry.kinds():
         for count in kind.prune():
             yield Counter({kind.name: count})
-    kept = registry.kept_jobs()
+    kept, days = registry.kept_jobs(), partitions.partitions()
     # In any order, so that no type waits for ever behind one that has too much for one run.
     for type_ in random.sample(types := old_jobs.types(), len(types)):
-        yield from old_jobs.prune_type(type_, moment, kept)
+        yield from old_jobs.prune_type(type_, moment, days, kept)
 
 
 def _drop_partitions(moment: Moment) -> Iterator[Counter[str]]:
@@ -181,12 +181,12 @@ class Finding:
 def preview() -> list[Finding]:
     """What a run would delete now, by kind and policy. Reads only. Some of the jobs may still be needed by others."""
     moment = Moment.take()
-    gone = old_jobs.old_partitions(moment)
+    gone, days = old_jobs.old_partitions(moment), partitions.partitions()
     old = Old(len(gone), gone[0].lower if gone else None, sum(partition.size_bytes for partition in gone))
     log = Finding("log_partitions", None, _log_policy(moment), old)
     kinds = [Finding(kind.name, None, kind.policy, kind.old()) for kind in registry.kinds()]
     jobs = [
-        Finding("jobs", type_, _job_policy(moment, type_), old_jobs.old_jobs(type_, moment))
+        Finding("jobs", type_, _job_policy(moment, type_), old_jobs.old_jobs(type_, moment, days))
         for type_ in old_jobs.types()
     ]
     return [log, *kinds, *jobs]
