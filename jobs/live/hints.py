@@ -124,18 +124,28 @@ class _Sender:
             pause.wait(PAUSE_SEC)
 
 
+@dataclass
+class _Run:
+    """Pieces of one attempt that follow each other. end: where the next one belongs."""
+
+    first: Delta
+    texts: list[str]
+    end: int
+
+
 def _joined(deltas: Iterable[Delta]) -> Iterable[Delta]:
     """Pieces of one attempt that follow each other as one: a model may write a hundred in a second."""
-    joined: list[Delta] = []
-    last: dict[tuple[UUID, int], int] = {}
+    runs: list[_Run] = []
+    last: dict[tuple[UUID, int], _Run] = {}
     for delta in deltas:
-        place = last.get((delta.job_id, delta.fence))
-        if place is not None and joined[place].end == delta.offset:
-            joined[place] = replace(joined[place], text=joined[place].text + delta.text)
+        run = last.get((delta.job_id, delta.fence))
+        if run is not None and run.end == delta.offset:
+            run.texts.append(delta.text)
+            run.end = delta.end
         else:
-            last[delta.job_id, delta.fence] = len(joined)
-            joined.append(delta)
-    return joined
+            run = last[delta.job_id, delta.fence] = _Run(delta, [delta.text], delta.end)
+            runs.append(run)
+    return [replace(run.first, text="".join(run.texts)) for run in runs]
 
 
 def _make_sender() -> None:

@@ -34,23 +34,25 @@ class Speech:
 
     def take(self, delta: Delta) -> bool:
         """Put a piece in its place. False: there is a gap before it, and it was not taken."""
-        if delta.fence < self.fence:
-            return True
-        if delta.fence > self.fence:
-            self.fence, self.base, self.text, self._last = delta.fence, 0, bytearray(), None
-        piece = delta.text.encode("utf-8", "replace")
-        known = self.end - delta.offset
-        if known < 0:
-            return False
-        self.text += piece[known:]
-        return True
+        return self._place(delta.fence, delta.offset, delta.text.encode("utf-8", "replace"))
 
     def mend(self, fence: int, text: bytes | None, delta: Delta | None) -> None:
         """Take what Redis had of an attempt, then the piece that came after a gap. None: Redis knows nothing."""
         if text is not None and fence >= self.fence:
-            self.take(Delta(delta.job_id if delta else UUID(int=0), fence, 0, text.decode("utf-8", "replace")))
+            self._place(fence, 0, text)
         if delta is not None and not self.take(delta):
             self.base, self.text = delta.offset, bytearray(delta.text.encode("utf-8", "replace"))
+
+    def _place(self, fence: int, offset: int, piece: bytes) -> bool:
+        if fence < self.fence:
+            return True
+        if fence > self.fence:
+            self.fence, self.base, self.text, self._last = fence, 0, bytearray(), None
+        known = self.end - offset
+        if known < 0:
+            return False
+        self.text += piece[known:]
+        return True
 
     def since(self, fence: int, offset: int) -> tuple[int, Event | None]:
         """What a follower that heard `offset` bytes of the attempt `fence` has yet to hear, and where it then stands.
