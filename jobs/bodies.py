@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -24,6 +25,25 @@ Whole = Annotated[int, BeforeValidator(whole)]
 Limit = Annotated[Whole, Field(ge=1, le=MAX_LIMIT)]
 
 
+def moment(value: object) -> object:
+    """ISO 8601; UTC unless it says otherwise."""
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise ValueError("must be a moment in ISO 8601, e.g. 2027-01-31T06:00:00Z")
+    try:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a moment that UTC has") from None
+
+
+Moment = Annotated[datetime, BeforeValidator(moment)]
+
+
 def refused(faults: Sequence[tuple[str, str]]) -> Problem:
     """A 400 that names each field by its path. faults: (path, message)."""
     details = {"errors": [{"path": path, "message": message} for path, message in faults]}
@@ -33,6 +53,11 @@ def refused(faults: Sequence[tuple[str, str]]) -> Problem:
 def invalid(path: str, message: str) -> Problem:
     """A 400 that names the field."""
     return refused([(path, message)])
+
+
+def faulty(path: str, what: str) -> Problem:
+    """A 400 that names the field, in its message too: as `parse` tells of it."""
+    return Problem(errors.VALIDATION_ERROR, f"{path}: {what}", {"errors": [{"path": path, "message": what}]})
 
 
 def parse(model: type[Body], body: object, *at: str) -> Body:

@@ -20,6 +20,7 @@ from jobs.handlers.base import AttemptFailed, Level
 from memory import queries, search
 from memory.embedders.base import EmbedFailed
 from memory.models import Memory
+from memory.queries import MemoryFilter
 from memory.requests import MAX_QUERY_CHARS, Scope, Search
 from memory.search import Match
 from rauskuclaw import errors
@@ -166,7 +167,7 @@ def _merged(found: Sequence[Match], wanted: _Wanted, query: str) -> list[Match |
     if len(merged) < wanted.top_k:
         have = {match.memory.pk for match in found}
         most = max(RECENT_TIMES * wanted.top_k, RECENT_LEAST)
-        recent = list(queries.live(queries.shown()).filter(scope=wanted.scope).order_by("-updated_at", "-id")[:most])
+        recent = queries.memory_page(MemoryFilter(wanted.scope), limit=most).memories
         words = [word for word in re.findall(r"\w+", query.lower()) if len(word) >= MIN_KEYWORD_CHARS][:KEYWORDS]
         others = [memory for memory in recent if memory.pk not in have]
         merged += sorted(others, key=lambda memory: -_shared(memory, words))[: wanted.top_k - len(merged)]

@@ -59,7 +59,7 @@ class MemoryEmbed(Handler[EmbedInput, EmbedOutput]):
         if not load().memory_vector_enabled:
             raise AttemptFailed(errors.VECTOR_NOT_ENABLED, "set MEMORY_VECTOR_ENABLED=1")
         memory_id = parse_id(ctx.input.memory_id)
-        memory = Memory.objects.filter(pk=memory_id).first() if memory_id else None
+        memory = queries.shown().filter(pk=memory_id).first() if memory_id else None
         skipped = self._skipped(ctx, memory)
         taken = [] if memory is None or skipped else embedding.take_one(memory.pk)
         own = {it.id for it in taken}

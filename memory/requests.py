@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from jobs import bodies
-from jobs.bodies import Whole
+from jobs.bodies import Moment, Whole, faulty
 from memory.models import MAX_TTL_SEC
-from rauskuclaw import errors
 from rauskuclaw.config import load
-from rauskuclaw.errors import Problem
 from rauskuclaw.patterns import MEMORY_KEY, MEMORY_SCOPE
 
 MAX_TAGS = 50
@@ -36,19 +33,6 @@ def _key(value: str) -> str:
     return value.strip()
 
 
-def _moment(value: object) -> object:
-    """ISO 8601; UTC unless it says otherwise."""
-    if value is None or isinstance(value, datetime):
-        return value
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if found is not None:
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError("must be a moment in ISO 8601, e.g. 2027-01-31T06:00:00Z")
-
-
 def _truthy_1(value: object) -> object:
     """`true` or `"1"` (contract 8.3); nothing else is."""
     return value is True or value == "1"
@@ -57,7 +41,6 @@ def _truthy_1(value: object) -> object:
 Scope = Annotated[str, AfterValidator(_scope)]
 Key = Annotated[str, AfterValidator(_key)]
 Ttl = Annotated[Whole, Field(ge=1, le=MAX_TTL_SEC)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
 Tags = Annotated[list[Annotated[str, Field(max_length=MAX_TAG_CHARS)]], Field(max_length=MAX_TAGS)]
 
 
@@ -132,9 +115,9 @@ def tags_of(value: object) -> list[str]:
 def parse_reset(body: object) -> Reset:
     """The body of POST /v1/memory/reset. Raises VALIDATION_ERROR, also for a scope that is there and null."""
     if isinstance(body, Mapping) and body.get("confirm") is not True:
-        raise refused("confirm", "must be true: what is forgotten is gone")
+        raise faulty("confirm", "must be true: what is forgotten is gone")
     if isinstance(body, Mapping) and "scope" in body and body["scope"] is None:
-        raise refused("scope", "must be 2 to 80 of a-z 0-9 . _ : -, or left out to forget everything")
+        raise faulty("scope", "must be 2 to 80 of a-z 0-9 . _ : -, or left out to forget everything")
     return bodies.parse(Reset, body)
 
 
@@ -146,12 +129,7 @@ def parse_search(body: object) -> Search:
         body = {"top_k": config.memory_search_top_k_default, "strict": config.memory_search_strict} | given
     search = bodies.parse(Search, body)
     if not search.query.strip():
-        raise refused("query", "must be a text that is not blank")
+        raise faulty("query", "must be a text that is not blank")
     if not 1 <= search.top_k <= config.memory_search_top_k_max:
-        raise refused("top_k", f"must be a whole number from 1 to {config.memory_search_top_k_max}")
+        raise faulty("top_k", f"must be a whole number from 1 to {config.memory_search_top_k_max}")
     return search
-
-
-def refused(path: str, message: str) -> Problem:
-    """A 400 that names the field."""
-    return Problem(errors.VALIDATION_ERROR, f"{path}: {message}", {"errors": [{"path": path, "message": message}]})

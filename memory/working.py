@@ -13,11 +13,10 @@ from django.utils import timezone
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from jobs import bodies
-from jobs.bodies import Whole
+from jobs.bodies import Whole, faulty
 from jobs.storable import dumps
 from memory import sql
 from memory.models import Session
-from memory.requests import refused
 from rauskuclaw import errors
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.errors import Problem
@@ -114,7 +113,7 @@ def parse_save(body: object) -> SaveRequest:
 def check_id(session_id: str) -> str:
     """Raises VALIDATION_ERROR for what is no session id."""
     if len(session_id) > MAX_ID_CHARS or not SESSION_ID.fullmatch(session_id):
-        raise refused("session_id", f"must be session. and a-z 0-9 . _ -, {MAX_ID_CHARS} characters at most")
+        raise faulty("session_id", f"must be session. and a-z 0-9 . _ -, {MAX_ID_CHARS} characters at most")
     return session_id
 
 
@@ -158,12 +157,6 @@ def clear(session_id: str) -> int:
 def state_json(session: Session) -> dict[str, Any]:
     """The contract's state object."""
     return {"session_id": session.pk, **session.state, "updated_at": iso_ms(session.updated_at)}
-
-
-def latest_text() -> str:
-    """The newest session, as text for a model's prompt; empty where there is none."""
-    newest = sessions(1)
-    return as_text(newest[0]) if newest else ""
 
 
 def as_text(session: Session) -> str:

@@ -12,6 +12,7 @@ from django.db import transaction
 from access import audit
 from access.principals import Principal
 from jobs import submission
+from jobs.bodies import faulty
 from jobs.models import JobType
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
@@ -19,7 +20,7 @@ from schedules import queries
 from schedules.cadence import Cadence
 from schedules.decisions import jitter
 from schedules.models import Schedule
-from schedules.requests import NewSchedule, ScheduleChange, refused
+from schedules.requests import NewSchedule, ScheduleChange
 
 PREVIEWED = 50
 FARTHEST_START = timedelta(days=10 * 365)
@@ -132,22 +133,22 @@ def _enabled_type(name: str) -> JobType:
     job_type = JobType.objects.filter(name=name).first()
     if job_type is None or not job_type.enabled:
         state = "does not exist" if job_type is None else "is disabled"
-        raise refused("type", f"job type {name!r} {state}; GET /v1/job-types lists the enabled ones")
+        raise faulty("type", f"job type {name!r} {state}; GET /v1/job-types lists the enabled ones")
     return job_type
 
 
 def _check_policy(schedule: Schedule) -> None:
     if schedule.interval_sec is not None and schedule.jitter_sec >= schedule.interval_sec:
-        raise refused("policy.jitter_sec", f"must be less than interval_sec, which is {schedule.interval_sec}")
+        raise faulty("policy.jitter_sec", f"must be less than interval_sec, which is {schedule.interval_sec}")
 
 
 def _first_due(schedule: Schedule, change: ScheduleChange, now: datetime) -> datetime:
     """By start_in_sec or starts_at, or from now. Raises VALIDATION_ERROR for one in the past or after its end."""
     if change.starts_at is not None:
         if change.starts_at <= now:
-            raise refused("starts_at", f"is past: it is {now:%Y-%m-%dT%H:%M:%SZ}; leave it out to start now")
+            raise faulty("starts_at", f"is past: it is {now:%Y-%m-%dT%H:%M:%SZ}; leave it out to start now")
         if change.starts_at > now + FARTHEST_START:
-            raise refused("starts_at", f"is more than {FARTHEST_START.days // 365} years away")
+            raise faulty("starts_at", f"is more than {FARTHEST_START.days // 365} years away")
         # A cron time at this very moment counts.
         start, path = change.starts_at - _MICROSECOND, "starts_at"
     else:
@@ -157,9 +158,9 @@ def _first_due(schedule: Schedule, change: ScheduleChange, now: datetime) -> dat
     else:
         due_at = schedule.cadence.after(start)
     if due_at is None:
-        raise refused(path, "it never comes after that")
+        raise faulty(path, "it never comes after that")
     if schedule.ends_at is not None and due_at > schedule.ends_at:
-        raise refused("policy.ends_at", f"the first due time would be {due_at:%Y-%m-%dT%H:%M:%SZ}, which is later")
+        raise faulty("policy.ends_at", f"the first due time would be {due_at:%Y-%m-%dT%H:%M:%SZ}, which is later")
     return due_at
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from jobs import bodies, flow
-from jobs.bodies import MAX_LIMIT, Whole
+from jobs.bodies import MAX_LIMIT, Moment, Whole, faulty
 from jobs.callbacks import callback_url_problem
 from jobs.requests import tags_of
 from rauskuclaw import errors
@@ -32,28 +31,11 @@ FLOW_FIELDS = ("concurrency_key", "expires_in_sec", "unique")
 CADENCES = ("interval_sec", "cron")
 
 
-def _moment(value: object) -> object:
-    """ISO 8601; UTC unless it says otherwise."""
-    if value is None or isinstance(value, datetime):
-        return value
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        found = None
-    if found is None:
-        raise ValueError("must be a moment in ISO 8601, e.g. 2027-01-31T06:00:00Z")
-    try:
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a moment that UTC has") from None
-
-
 def _truthy(value: object) -> object:
     """JavaScript's truthiness, which the contract goes by; null is told apart by whoever asks."""
     return value if value is None else value not in (0, "")
 
 
-Moment = Annotated[datetime, BeforeValidator(_moment)]
 Truthy = Annotated[bool, BeforeValidator(_truthy)]
 
 
@@ -197,7 +179,7 @@ def _one_cadence(body: Mapping[str, Any], *, needed: bool) -> None:
         if present
         else "send interval_sec (5 to 86400) or cron, e.g. 30 3 * * 1-5"
     )
-    raise refused("interval_sec", message)
+    raise faulty("interval_sec", message)
 
 
 def _flow(body: object) -> dict[str, Any]:
@@ -209,8 +191,3 @@ def _flow(body: object) -> dict[str, Any]:
     if faults:
         raise bodies.refused(faults)
     return {name: body[name] for name in FLOW_FIELDS if name in body}
-
-
-def refused(path: str, message: str) -> Problem:
-    """A 400 that names the field."""
-    return Problem(errors.VALIDATION_ERROR, f"{path}: {message}", {"errors": [{"path": path, "message": message}]})

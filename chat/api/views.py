@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
-from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -21,11 +19,11 @@ from chat.models import Message
 from chat.representation import as_markdown, message_json, messages_json, thread_json
 from chat.requests import Decision, Edit, NewMessage, NewThread
 from jobs import bodies
+from jobs.api import params
 from jobs.api import serializers as job_shapes
 from jobs.api.params import IDEMPOTENCY_KEY, idempotency_key, parameter
 from jobs.api.views import ERRORS
-from jobs.queries import Position
-from rauskuclaw.api.pagination import SWITCHES, decode_cursor, encode_cursor, int_param, text_param
+from rauskuclaw.api.pagination import SWITCHES, int_param, text_param
 
 NEW_THREAD = {"title": "Release notes", "settings": {"system": "Answer briefly.", "memory": {"scope": "agent.chat"}}}
 CHANGE = {"title": "Release notes 2.0", "settings": {"suggestions": {"mode": "always"}}}
@@ -59,17 +57,15 @@ class ThreadsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List threads, the last used first, a page at a time; or search them."""
-        cursor = text_param(request, "cursor")
         page = queries.thread_page(
             principal=principal_of(request),
             limit=int_param(request, "limit", 50, 200),
             q=text_param(request, "q"),
             archived=SWITCHES.get(text_param(request, "archived") or ""),
-            after=Position(*decode_cursor(cursor, datetime, UUID)) if cursor else None,
+            after=params.position(request),
         )
         shown = [thread_json(thread) for thread in page.threads]
-        next_cursor = encode_cursor(page.next.created_at, page.next.id) if page.next else None
-        return Response({"ok": True, "threads": shown, "count": len(shown), "next_cursor": next_cursor})
+        return Response({"ok": True, "threads": shown, "count": len(shown), "next_cursor": params.cursor(page.next)})
 
     @extend_schema(
         operation_id="chat_thread_create",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any, ClassVar
-from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers as fields
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,15 +14,16 @@ from rest_framework.views import APIView
 
 from access.permissions import counts_as_read
 from access.principals import principal_of
+from jobs.api import params
 from jobs.api import serializers as job_shapes
+from jobs.api.params import parameter
 from jobs.api.views import ERRORS as JOB_ERRORS
-from jobs.queries import Position
 from memory import queries, requests, search, store
 from memory.api import serializers as shapes
 from memory.queries import MemoryFilter
 from memory.representation import found_json, memory_json, scope_json
 from memory.store import Author
-from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
+from rauskuclaw.api.pagination import int_param, text_param
 
 NEW_MEMORY = {
     "scope": "project.web.chat",
@@ -36,11 +35,6 @@ SEARCH = {"scope": "project.web.chat", "query": "When do we deploy?", "mode": "h
 RESET = {"confirm": True, "scope": "project.web.chat"}
 ERRORS = {**JOB_ERRORS, 503: job_shapes.ErrorAnswer}
 MEMORY_ANSWER = job_shapes.answer("MemoryAnswer", memory=shapes.Memory())
-
-
-def parameter(name: str, description: str, type_: OpenApiTypes = OpenApiTypes.STR) -> OpenApiParameter:
-    """A query parameter, for the document."""
-    return OpenApiParameter(name, type_, description=description)
 
 
 INCLUDE_EXPIRED = parameter("include_expired", "1: those too that have expired and are not deleted yet.")
@@ -80,17 +74,15 @@ class MemoriesView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List memories, last updated first, a page at a time."""
-        cursor = text_param(request, "cursor")
         scope, key, tag = (text_param(request, name) for name in ("scope", "key", "tag"))
         wanted = MemoryFilter(scope, key, tag, include_expired=_expired_too(request))
         page = queries.memory_page(
             wanted,
             limit=int_param(request, "limit", 100, 500),
-            after=None if cursor is None else Position(*decode_cursor(cursor, datetime, UUID)),
+            after=params.position(request),
         )
         shown = [memory_json(memory) for memory in page.memories]
-        following = page.next and encode_cursor(page.next.created_at, page.next.id)
-        return Response({"ok": True, "memories": shown, "count": len(shown), "next_cursor": following})
+        return Response({"ok": True, "memories": shown, "count": len(shown), "next_cursor": params.cursor(page.next)})
 
     @extend_schema(
         operation_id="memory_write",

@@ -12,11 +12,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from access.principals import principal_of
+from jobs.api.params import parameter
 from jobs.api.serializers import answer
+from jobs.bodies import faulty
 from memory import working
 from memory.api import serializers as shapes
-from memory.api.views import ERRORS, parameter
-from memory.requests import refused
+from memory.api.views import ERRORS
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.api.pagination import int_param, text_param
 
@@ -95,7 +96,7 @@ class WorkingMemoryView(APIView):
         """Forget a session's working memory."""
         session_id = text_param(request, "session_id")
         if session_id is None:
-            raise refused("session_id", "is required: which session to forget")
+            raise faulty("session_id", "is required: which session to forget")
         return Response({"ok": True, "session_id": session_id, "deleted_entries": working.clear(session_id)})
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
-from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -15,10 +13,11 @@ from rest_framework.views import APIView
 
 from access.permissions import counts_as_read
 from access.principals import principal_of
+from jobs.api import params
 from jobs.api import serializers as job_shapes
 from jobs.api.params import parameter
 from jobs.api.views import ERRORS, JOB_ANSWER
-from jobs.queries import Position
+from jobs.bodies import faulty
 from jobs.representation import job_json
 from rauskuclaw.api.pagination import SWITCHES, decode_cursor, encode_cursor, int_param, text_param
 from rauskuclaw.patterns import JOB_TYPE, QUEUE
@@ -27,7 +26,6 @@ from schedules.api import serializers as shapes
 from schedules.models import Schedule
 from schedules.queries import ScheduleFilter
 from schedules.representation import due_json, flow_json, policy_json, run_json, schedule_json
-from schedules.requests import refused
 
 NEW_SCHEDULE = {
     "name": "nightly report",
@@ -77,12 +75,11 @@ class SchedulesView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List schedules, newest first, a page at a time."""
-        cursor = text_param(request, "cursor")
         page = queries.schedule_page(
             _filter(request),
             principal=principal_of(request),
             limit=int_param(request, "limit", 100, 500),
-            after=None if cursor is None else Position(*decode_cursor(cursor, datetime, UUID)),
+            after=params.position(request),
         )
         shown = [schedule_json(schedule) for schedule in page.schedules]
         return Response(
@@ -91,7 +88,7 @@ class SchedulesView(APIView):
                 "schedules": shown,
                 "count": len(shown),
                 "policies": [policy_json(schedule) for schedule in page.schedules],
-                "next_cursor": page.next and encode_cursor(page.next.created_at, page.next.id),
+                "next_cursor": params.cursor(page.next),
             }
         )
 
@@ -251,9 +248,9 @@ def _filter(request: Request) -> ScheduleFilter:
     """Raises VALIDATION_ERROR."""
     enabled, type_, queue = (text_param(request, name) for name in ("enabled", "type", "queue"))
     if enabled is not None and enabled.strip() and enabled.strip().lower() not in SWITCHES:
-        raise refused("enabled", "must be 1, 0, true or false")
+        raise faulty("enabled", "must be 1, 0, true or false")
     if type_ is not None and not JOB_TYPE.fullmatch(type_):
-        raise refused("type", "must be 3 to 80 of a-z 0-9 . _ -")
+        raise faulty("type", "must be 3 to 80 of a-z 0-9 . _ -")
     if queue is not None and not QUEUE.fullmatch(queue):
-        raise refused("queue", "must be 1 to 80 of a-z 0-9 . _ : -")
+        raise faulty("queue", "must be 1 to 80 of a-z 0-9 . _ : -")
     return ScheduleFilter(SWITCHES.get((enabled or "").strip().lower()), type_, queue)

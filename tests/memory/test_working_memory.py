@@ -137,13 +137,12 @@ def test_what_is_left_out_of_a_task_is_filled_in(api: Api) -> None:
 
 
 def test_it_is_rendered_for_a_prompt(api: Api) -> None:
-    assert working.latest_text() == ""
     steps = [f"step {number}" for number in range(9)]
     questions = [f"question {number}" for number in range(9)]
     state = {**STATE, "completed_steps": steps, "open_questions": questions}
     api.post("/v1/working-memory", {"session_id": "session.a", "state": state})
 
-    assert working.latest_text().splitlines() == [
+    assert working.as_text(working.session("session.a")).splitlines() == [
         "Working memory of session.a:", "Goal: Ship it", "Tasks:", "- [in_progress] Write notes", "Last steps:",
         *(f"- {step}" for step in steps[-5:]), "Blockers:", "- [high] No key", "Open questions:",
         *(f"- {question}" for question in questions[:3]), "Summary: A release.",
