@@ -262,6 +262,10 @@ class Config(HandlerSettings, TellingSettings, ModelSettings):
         0, "RETENTION_AUDIT_DAYS", "Days that an entry of the audit log is kept; 0: for ever.",
         cfg="retention.audit_days", ge=0, le=36_500,
     )  # fmt: skip
+    retention_model_call_days: int = setting(
+        400, "RETENTION_MODEL_CALL_DAYS", "Days that a call of a model is kept, with its tokens and cost; budgets do"
+        " not need it. 0: for ever.", cfg="retention.model_call_days", ge=0, le=36_500,
+    )  # fmt: skip
 
     memory_vector_enabled: Switch = setting(
         True, "MEMORY_VECTOR_ENABLED", "`0`: memories get no vectors; they are found by text alone.",

@@ -102,6 +102,9 @@ UsageAnswer = answer(
     group_by=serializers.ListField(child=serializers.CharField()),
     groups=serializers.ListField(child=serializers.DictField(), help_text="The names of the group, and its sums."),
     total=Sums(),
+    kept_since=serializers.DateTimeField(
+        allow_null=True, help_text="When the first call began that is still kept, anybody's: none before it is counted."
+    ),
 )
 PricesAnswer = answer("Prices", prices=PriceObject(many=True), count=serializers.IntegerField())
 PriceAnswer = answer("OnePrice", price=PriceObject())

@@ -17,10 +17,10 @@ from access.permissions import RolePermission, UnrestrictedAdmin
 from access.principals import principal_of
 from jobs.api.views import ERRORS
 from jobs.bodies import refused
-from providers import money, usage
+from providers import history, money, usage
 from providers.api import serializers as shapes
 from providers.models import Budget, Price
-from rauskuclaw.api.fields import iso_ms
+from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 from rauskuclaw.api.pagination import text_param
 
 DEFAULT_SPAN = timedelta(days=30)
@@ -58,7 +58,8 @@ class UsageView(APIView):
         calls = usage.calls_between(since, until, filters, principal_of(request).queue_allowlist)
         groups = usage.grouped(calls, by) if by else []
         told = {"since": iso_ms(since), "until": iso_ms(until), "group_by": by, "groups": groups}
-        return Response({"ok": True, **told, "total": usage.total(calls)})
+        kept_since = iso_ms_or_none(history.kept_since())
+        return Response({"ok": True, **told, "total": usage.total(calls), "kept_since": kept_since})
 
 
 class PricesView(APIView):
