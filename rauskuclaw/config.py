@@ -362,6 +362,23 @@ class Config(HandlerSettings, TellingSettings, ModelSettings):
             return False
 
     @property
+    def reachable_host(self) -> str:
+        """Where this machine reaches the web server: loopback where it listens on every address."""
+        try:
+            address = ipaddress.ip_address(self.host)
+        except ValueError:
+            return self.host
+        if address.is_unspecified:
+            return "127.0.0.1" if address.version == 4 else "::1"
+        return self.host
+
+    @property
+    def own_url(self) -> str:
+        """The web server's address on this machine."""
+        host = self.reachable_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def auth_disabled(self) -> bool:
         """Whether auth is switched off; honoured only while no key of any kind exists (contract 1.6)."""
         return self.api_auth_disabled if "api_auth_disabled" in self.model_fields_set else not self.api_auth_required

@@ -1,6 +1,5 @@
 """What `make up` does, from the lock to the clean stop."""
 
-import ipaddress
 import os
 import socket
 import sys
@@ -59,7 +58,7 @@ class _Run:
         self._config = config
         self._console = console
         self._plan = plan
-        self._url = f"http://{_in_url(_reachable(config.host))}:{config.port}"
+        self._url = config.own_url
         self._stack_id = uuid.uuid4().hex
         var_dir = config.var_dir
         try:
@@ -132,7 +131,7 @@ class _Run:
         self._console.use_clock(elapsed=False)
 
     def _wait_for_ready(self, supervisor: Supervisor, children: list[Child]) -> None:
-        probe = ReadyProbe(_reachable(self._config.host), self._config.port)
+        probe = ReadyProbe(self._config.reachable_host, self._config.port)
         probe.start()
         said = {"database", "migrations", "redis"}  # by earlier lines
 
@@ -206,21 +205,6 @@ def _require_free(host: str, port: int) -> None:
                     f"port {port} on {host} cannot be used: {(error.strerror or str(error)).lower()}. Set PORT to a"
                     " free one, or stop what uses it. Nothing was started."
                 ) from None
-
-
-def _reachable(host: str) -> str:
-    """Where this machine reaches a server that listens on `host`."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "::1"
-    return host
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def main(*, as_json: bool = False) -> int:

@@ -59,6 +59,19 @@ def test_an_empty_variable_does_not_count(monkeypatch: pytest.MonkeyPatch, write
     assert config.reload().port == 4000
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:3001"), ("0.0.0.0", "http://127.0.0.1:3001"), ("::", "http://[::1]:3001"),
+        ("fd00::7", "http://[fd00::7]:3001"), ("jobs.example.org", "http://jobs.example.org:3001"),
+    ],
+)  # fmt: skip
+def test_the_web_server_is_reached_where_it_listens(monkeypatch: pytest.MonkeyPatch, host: str, url: str) -> None:
+    monkeypatch.setenv("HOST", host)
+
+    assert config.reload().own_url == url
+
+
 @pytest.mark.parametrize(("text", "on"), [("1", True), ("0", False), ("true", False), ("yes", False)])
 def test_a_switch_is_on_only_for_exactly_1(monkeypatch: pytest.MonkeyPatch, text: str, on: bool) -> None:
     monkeypatch.setenv("CALLBACK_SIGNING_ENABLED", text)
