@@ -77,6 +77,21 @@ def principal_for_reference(reference: str) -> Principal | None:
             return principal_without_credential() if reference == "disabled" else None
 
 
+def uses_every_queue(actor: str) -> bool:
+    """Whether an actor (`Principal.actor`, as rows keep it) names somebody who may use every queue now.
+
+    One statement for a stored key, none else. False for whoever is gone, and for what is no person and no key: a
+    schedule or another job, whose makers nobody knows.
+    """
+    kind, _, name = actor.partition(":")
+    if kind != "key":
+        return kind == "user" or actor == "auth-disabled"
+    known = [principal for principal in _all_configured() if principal.name == name]
+    if known:
+        return all(principal.queue_allowlist is None for principal in known)
+    return ApiKey.objects.filter(name=name, revoked_at__isnull=True, queue_allowlist__isnull=True).exists()
+
+
 def principal_for_user(user: User) -> Principal:
     """A Django user as a principal: staff are admins, the others read."""
     role: RoleName = "admin" if user.is_staff else "read"

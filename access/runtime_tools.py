@@ -23,9 +23,12 @@ SCOPE = "runtime_tools"
 FRESH_SEC = 1.5
 """How long a process goes by what it has read."""
 _TOOLS = {
-    "tool_exec": ("enabled", "allowlist", "timeout_ms"),
-    "data_fetch": ("enabled", "allowlist", "timeout_ms", "max_bytes"),
-    "web_search": ("enabled", "provider", "timeout_ms", "max_results", "base_url", "brave_endpoint"),
+    "tool_exec": ("enabled", "allowlist", "timeout_ms", "approval"),
+    "data_fetch": ("enabled", "allowlist", "timeout_ms", "max_bytes", "approval"),
+    "web_search": ("enabled", "provider", "timeout_ms", "max_results", "base_url", "brave_endpoint", "approval"),
+    "data_file_read": ("approval",),
+    "data_file_write": ("approval",),
+    "workflow_run": ("approval",),
 }
 _BRAVE_KEY = "web_search.brave_api_key"
 

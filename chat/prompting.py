@@ -23,7 +23,7 @@ def answer_job(thread: Thread, branch: Sequence[Message]) -> tuple[dict[str, Any
     said = {
         "system": settings.system or None, "temperature": settings.temperature, "max_tokens": settings.max_tokens,
         "memory": settings.memory, "memory_write": settings.memory_write, "repo_context": settings.repo_context,
-        "agent_tools": settings.agent_tools or None,
+        "agent_tools": settings.agent_tools or None, "untrusted_text": has_untrusted(branch) or None,
     }  # fmt: skip
     given = {name: value for name, value in said.items() if value is not None}
     fields = {
@@ -31,6 +31,11 @@ def answer_job(thread: Thread, branch: Sequence[Message]) -> tuple[dict[str, Any
         "input": {"messages": messages, "thread": str(thread.id), **given},
     }  # fmt: skip
     return fields, left_out
+
+
+def has_untrusted(branch: Sequence[Message]) -> bool:
+    """Whether it holds text from outside: what jobs came to, and answers that were written with such text in view."""
+    return any(it.role == Role.RESULTS or bool(it.facts.get("untrusted_sources")) for it in branch)
 
 
 def _fitting(branch: Sequence[Message], settings: Settings) -> tuple[list[dict[str, str]], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,7 +11,9 @@ from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from access.principals import Principal
-from chat.models import SEARCHED, Message, Thread
+from chat.models import SEARCHED, Message, State, Thread
+from jobs.approvals.models import Approval
+from jobs.approvals.queries import awaited_by
 from jobs.queries import Position, parse_id
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
@@ -69,6 +72,17 @@ def branch_of(messages: Sequence[Message], leaf_id: UUID | None) -> list[Message
 def branch_to(message: Message) -> list[Message]:
     """From the first message of its thread to it. One statement."""
     return branch_of(list(Message.objects.filter(thread=message.thread_id)), message.pk)
+
+
+def approvals_for(messages: Sequence[Message]) -> dict[UUID | None, list[Approval]]:
+    """What a person must decide before answers can be written on, by the answer's job. One statement where an answer
+    is being written, none else."""
+    writing = [it.job_id for it in messages if it.state == State.PENDING and it.job_id is not None]
+    found: dict[UUID | None, list[Approval]] = defaultdict(list)
+    for approval in awaited_by(writing):
+        if approval.job.group is not None:
+            found[approval.job.group.parent_id].append(approval)
+    return found
 
 
 @dataclass(frozen=True)

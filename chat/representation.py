@@ -11,6 +11,8 @@ from uuid import UUID
 from chat.models import Message, Role, Suggestion, Thread
 from chat.requests import Settings
 from chat.suggesting import without_suggestions
+from jobs.approvals.models import Approval
+from jobs.approvals.representation import approval_json
 from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 
 Json = Any
@@ -33,9 +35,11 @@ def thread_json(thread: Thread) -> dict[str, Json]:
     }
 
 
-def message_json(message: Message, siblings: Sequence[UUID] = ()) -> dict[str, Json]:
+def message_json(
+    message: Message, siblings: Sequence[UUID] = (), approvals: Sequence[Approval] = ()
+) -> dict[str, Json]:
     """A message. `text` is as it was written, `shown_text` without the jobs it suggests. siblings: the branches that
-    begin where it does, itself among them."""
+    begin where it does, itself among them. approvals: what a person must decide before it can be written on."""
     return {
         "id": str(message.id),
         "thread_id": str(message.thread_id),
@@ -52,15 +56,21 @@ def message_json(message: Message, siblings: Sequence[UUID] = ()) -> dict[str, J
         "ended_at": iso_ms_or_none(message.ended_at),
         "branch_ids": [str(id_) for id_ in siblings] or [str(message.id)],
         "suggestions": [suggestion_json(it) for it in message.suggestions.all()],
+        "approvals": [approval_json(it) for it in approvals],
     }
 
 
-def messages_json(shown: Sequence[Message], all_of_them: Sequence[Message]) -> list[dict[str, Json]]:
-    """Messages, each with the branches beside it."""
+def messages_json(
+    shown: Sequence[Message],
+    all_of_them: Sequence[Message],
+    approvals: Mapping[UUID | None, Sequence[Approval]] | None = None,
+) -> list[dict[str, Json]]:
+    """Messages, each with the branches beside it. approvals: by the job that waits for them."""
     beside: Mapping[UUID | None, list[UUID]] = defaultdict(list)
     for message in all_of_them:
         beside[message.parent_id].append(message.pk)
-    return [message_json(message, beside[message.parent_id]) for message in shown]
+    awaited = approvals or {}
+    return [message_json(message, beside[message.parent_id], awaited.get(message.job_id, ())) for message in shown]
 
 
 def suggestion_json(suggestion: Suggestion) -> dict[str, Json]:

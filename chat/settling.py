@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from access.credentials import principal_for_reference
-from chat import queries, suggestions, threads
+from chat import prompting, queries, suggestions, threads
 from chat.models import Message, Role, State, Suggestion, SuggestionState, Thread
 from chat.requests import Settings
 from jobs import results
@@ -29,7 +29,16 @@ RESULT_CHARS = 4_000
 MAX_ROUNDS = 3
 """Answers to results without a person's word between them."""
 OPEN = (Status.QUEUED, Status.RUNNING)
-_FACTS = ("provider", "model", "finish_reason", "usage", "tool_execution", "memory_context", "memory_write")
+_FACTS = (
+    "provider",
+    "model",
+    "finish_reason",
+    "usage",
+    "tool_execution",
+    "memory_context",
+    "memory_write",
+    "untrusted_sources",
+)
 
 
 def settle() -> int:
@@ -91,7 +100,7 @@ def _take_over(message: Message, job: Job | None) -> None:
 def _note_suggestions(message: Message) -> None:
     branch = queries.branch_to(message)
     asked = next((it.text for it in reversed(branch) if it.role == Role.USER), "")
-    noted = suggestions.note(message, asked=asked, has_results=any(it.role == Role.RESULTS for it in branch))
+    noted = suggestions.note(message, asked=asked, has_untrusted=prompting.has_untrusted([*branch, message]))
     if any(not it.reasons for it in noted):
         principal = principal_for_reference(message.reference)
         if principal is not None and principal.can_write:

@@ -18,14 +18,14 @@ from jobs.models import Job, JobType
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 
-UNTRUSTED = "results of jobs, which nobody vouches for, are in the conversation"
+UNTRUSTED = "text from outside, which nobody vouches for, is in the conversation"
 OPEN = (SuggestionState.SUGGESTED, SuggestionState.APPROVED)
 
 
-def note(message: Message, *, asked: str, has_results: bool) -> list[Suggestion]:
+def note(message: Message, *, asked: str, has_untrusted: bool) -> list[Suggestion]:
     """Keep the jobs that a finished answer suggests, each with why it needs approval, if it does.
 
-    has_results: whether what jobs had come to was in the conversation: then all need it, except by policy `never`.
+    has_untrusted: whether text from outside was in the conversation: then all need it, except by policy `never`.
     """
     settings = Settings.model_validate(message.thread.settings)
     enabled = set(JobType.objects.filter(enabled=True).values_list("name", flat=True))
@@ -33,7 +33,7 @@ def note(message: Message, *, asked: str, has_results: bool) -> list[Suggestion]
     if found.dropped:
         message.facts = {**message.facts, "suggestions_dropped": found.dropped}
     policy = settings.suggestions.policy()
-    untrusted = [UNTRUSTED] if has_results and policy.mode != "never" else []
+    untrusted = [UNTRUSTED] if has_untrusted and policy.mode != "never" else []
     return Suggestion.objects.bulk_create(
         Suggestion(
             message=message, position=it.position, fields=it.fields, reasons=policy.reasons(it.fields) + untrusted

@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from jobs import queries
+from jobs.approvals.models import Approval, ApprovalState
 from jobs.handlers import registry
 from jobs.models import Job, JobType, Node, Status
 from jobs.queries import QueueState
@@ -69,7 +70,7 @@ def _why_queued(job: Job, now: datetime) -> Iterator[Reason]:
             {"queue": job.queue, "pool": job.pool},
         )
     if job.waiting_on:
-        yield _waiting_for_children(job) if job.is_suspended else _waiting(job)
+        yield from _waits(job)
     elif job.available_at > now:
         yield _debounced(job) if job.unique_key and job.fence == 0 else _retry_due(job)
     else:
@@ -186,6 +187,23 @@ def _debounced(job: Job) -> Reason:
         "Wait, or cancel the job.",
         {"unique_key": job.unique_key, "until": iso_ms(job.available_at)},
     )
+
+
+def _waits(job: Job) -> Iterator[Reason]:
+    if job.is_suspended:
+        yield _waiting_for_children(job)
+        return
+    # Only jobs that another made are ever held for a person.
+    asked = Approval.objects.filter(pk=job.pk, state=ApprovalState.PENDING).first() if job.group_id else None
+    if asked is not None:
+        yield Reason(
+            errors.WAITING_FOR_APPROVAL,
+            f"The job does not begin before a person approves of it: {asked.reason}.",
+            f"Look at GET /v1/approvals/{job.id}, then POST to its /approve or /deny by {_moment(asked.expires_at)}.",
+            {"arguments_hash": asked.arguments_hash, "expires_at": iso_ms(asked.expires_at)},
+        )
+    if job.waiting_on > (asked is not None):
+        yield _waiting(job)
 
 
 def _waiting(job: Job) -> Reason:

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from jobs import flow, lifecycle, submission
+from jobs.approvals import decisions
 from jobs.handlers.base import AttemptFailed, Child, ChildResult, Spawn
 from jobs.models import Job, JobType, OnFailure, Status
 from jobs.requests import NewJob, parse_new_job
@@ -50,12 +51,15 @@ def spawn(claim: Claim, wanted: Spawn, lines: Sequence[dict[str, Any]]) -> bool:
     with flow.alone((news[n].type, news[n].flow.concurrency_key) for n in lookers):
         if not lifecycle.suspend(claim.id, claim.fence, group=group, lines=lines):
             return False
-        siblings = submission.Siblings(group.id, names)
+        held = {n: child.approval for n, child in enumerate(wanted.children) if child.approval}
+        siblings = submission.Siblings(group.id, names, frozenset(held))
         made = submission.create(news, types, created_by=f"job {claim.id}", siblings=siblings)
         # The last first: all of them exist already, and those that must yield to it are then out of the way.
         for n in reversed(lookers):
             if Job.objects.filter(pk=made[n].pk, status=Status.QUEUED).exists():
                 flow.settle(made[n], news[n].flow, types[news[n].type])
+        if held:
+            decisions.ask(parent, {made[n].pk: reason for n, reason in held.items()})
     return True
 
 

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from access import audit
 from jobs import dispatch, live
+from jobs.approvals.models import Approval, ApprovalState
 from jobs.models import Job, JobDependency, JobGroup, Status
 from jobs.sql import jobs, rows, rows_together
 from jobs.storable import dumps, error_json, log_line
@@ -184,16 +185,17 @@ def _groups_made_by(ended: Iterable[Job]) -> list[uuid.UUID]:
     return list(groups.values_list("pk", flat=True))
 
 
-def cancel(job_id: uuid.UUID, *, by: str, reason: errors.Code = errors.JOB_CANCELLED) -> Job:
+def cancel(job_id: uuid.UUID, *, by: str, reason: errors.Code = errors.JOB_CANCELLED, message: str = "") -> Job:
     """queued | running → cancelled; the worker that runs it is told at commit. Cancelling again changes nothing.
 
-    The jobs it waits for are cancelled next. reason: where it is not somebody's wish, the code of the job's error.
+    The jobs it waits for are cancelled next. reason: where it is not somebody's wish, the code of the job's error, and
+    its message, if that is to say more than the code means.
     Raises Problem NOT_FOUND, or CONFLICT when the job has succeeded or failed.
     """
     with transaction.atomic():
         # The lock in a statement of its own: the next one's snapshot then sees the attempt of a claim that was first.
         Job.objects.select_for_update().filter(pk=job_id).values_list("pk").first()
-        ended = _cancel([job_id], by=by, reason=reason)
+        ended = _cancel([job_id], by=by, reason=reason, message=message)
         if ended:
             _settle_after_commit([ended[0].group_id, *_groups_made_by(ended)])
             return ended[0]
@@ -206,10 +208,11 @@ def cancel(job_id: uuid.UUID, *, by: str, reason: errors.Code = errors.JOB_CANCE
     return job
 
 
-def _cancel(locked_ids: list[uuid.UUID], *, by: str, reason: errors.Code) -> list[Job]:
+def _cancel(locked_ids: list[uuid.UUID], *, by: str, reason: errors.Code, message: str = "") -> list[Job]:
     """Those that had not ended. The caller has locked them, and sees to groups."""
     is_wish = reason is errors.JOB_CANCELLED
-    error = dumps(error_json("the job was cancelled" if is_wish else reason.meaning, code=reason.name))
+    told = message or ("the job was cancelled" if is_wish else reason.meaning)
+    error = dumps(error_json(told, code=reason.name))
     ended = jobs("cancel", {"ids": locked_ids, "by": by, "error": error, "job_error": None if is_wish else error})
     _block_dependants_of([job.id for job in ended if job.has_dependants])
     transaction.on_commit(partial(live.announce, [job.id for job in ended]))
@@ -238,6 +241,8 @@ def reopen(job_id: uuid.UUID, *, by: str) -> Job:
         if group is not None and (group.closed_at is None) == Status(group.parent.status).is_terminal:
             # Its parent goes on with what it came to, or is about to cancel all of the group.
             raise Problem(errors.CONFLICT, f"the job {group.parent_id} that made this one has gone on; retry that one")
+        if group is not None and Approval.objects.filter(pk=job_id).exclude(state=ApprovalState.APPROVED).exists():
+            raise Problem(errors.CONFLICT, f"nobody approved of the job; retry {group.parent_id}, which asks again")
         params = {
             "id": job_id, "by": by, "waiting_on": _open_dependencies(job), "ageing_sec": dispatch.ageing_sec(),
         }  # fmt: skip

@@ -12,7 +12,8 @@ from django.db.models import F, Q
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
-from jobs.retention import models as _retention  # noqa: F401 - Django finds them through this module
+from jobs.approvals import models as _approvals  # noqa: F401 - Django finds them through this module
+from jobs.retention import models as _retention  # noqa: F401 - likewise
 from rauskuclaw.wire import POOLS
 
 
@@ -209,7 +210,9 @@ class Job(models.Model):
     )
     unique_key = models.CharField(max_length=200, default="", db_default="", blank=True, help_text="Debounced by this")
     waiting_on = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text="Dependencies not yet succeeded; 1 while it waits for its children"
+        default=0,
+        db_default=0,
+        help_text="Dependencies not yet succeeded, and a person's approval; 1 while it waits for its children",
     )
     has_dependants = models.BooleanField(default=False, db_default=False)
     locked_by = models.CharField(

@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models.functions import Now
 
 from jobs import dispatch, lifecycle, nodes
+from jobs.approvals import decisions
 from jobs.models import BEAT_NODE, Job, Node, Status
 from jobs.signals import happened
 from jobs.sql import rows
@@ -31,25 +32,29 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Report:
-    """What one run did: leases taken back, jobs too late, steps for groups, messages published again, and newly."""
+    """What one run did: leases taken back, jobs too late, approvals that were not given, steps for groups, messages
+    published again, and newly."""
 
     leases_expired: int
     jobs_expired: int
+    approvals_closed: int
     group_steps: int
     republished: int
     published: int
 
 
 def reconcile() -> Report:
-    """Take back expired leases, end expired jobs, settle groups, publish again what Redis lost, fill every window."""
+    """Take back expired leases, end jobs that are too late or that nobody approved, settle groups, publish again what
+    Redis lost, fill every window."""
     expired = take_back_expired_leases()
     late = lifecycle.expire(limit=BATCH)
+    undecided = decisions.settle_old(limit=BATCH)
     group_steps = lifecycle.settle_groups(row["id"] for row in rows("groups_due", {"limit": BATCH}))
     # A job that was being made while its queue or type was paused may have been published all the same.
     rows("withdraw", {"queue": None, "type": None, "paused": True})
     republished = republish_lost()
     published = sum(dispatch.fill(row["queue"], row["pool"]) for row in rows("queues_with_backlog", {}))
-    return Report(expired, late, group_steps, republished, published)
+    return Report(expired, late, undecided, group_steps, republished, published)
 
 
 def note_beat() -> None:

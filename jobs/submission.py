@@ -232,10 +232,14 @@ def require_reach(job_type: JobType, principal: Principal) -> None:
 
 @dataclass(frozen=True)
 class Siblings:
-    """The group that jobs are made in, by the job that waits for them, and what it calls each of them."""
+    """The group that jobs are made in, by the job that waits for them, and what it calls each of them.
+
+    held: which of them wait for a person's approval.
+    """
 
     group_id: uuid.UUID
     names: Sequence[str]
+    held: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,8 @@ def create(
             {
                 "ord": ord_, "id": str(uuid.uuid4()), "type": item.type, "queue": item.queue, "priority": item.priority,
                 "timeout_sec": item.timeout_sec, "max_attempts": item.max_attempts, "callback_url": item.callback_url,
-                "tags": item.tags, "input": item.input, "waiting_on": plan.waiting_on,
+                "tags": item.tags, "input": item.input,
+                "waiting_on": plan.waiting_on + (siblings is not None and ord_ in siblings.held),
                 "created_by": origin.created_by, "log_message": origin.message, "log_meta": origin.meta,
                 "handler": types[item.type].handler, "type_version": type_version,
                 "concurrency_key": item.flow.concurrency_key,

@@ -50,6 +50,8 @@ class Attached:
     prompt: str | None
     messages: list[Any] | None
     metadata: dict[str, Any] | None = None
+    has_untrusted: bool = False
+    """Whether a memory of them is of an untrusted writer."""
 
 
 class _Wanted(BaseModel):
@@ -84,9 +86,10 @@ def attach(memory: Any, *, prompt: str | None, messages: Sequence[Any] | None, l
     log("Chat memory context attached", **facts, match_count=len(matches), embedding_model=found.model)
     text = as_text(matches, scope=wanted.scope, query=asked, top_k=wanted.top_k)
     metadata = {**facts, "match_count": len(matches)}
+    outside = any(not (it.memory if isinstance(it, Match) else it).trusted for it in matches)
     if plain.messages:
-        return Attached(prompt, _in_front(plain.messages, {"role": "user", "content": text}), metadata)
-    return Attached(f"{text}\n\n{prompt}", plain.messages, metadata)
+        return Attached(prompt, _in_front(plain.messages, {"role": "user", "content": text}), metadata, outside)
+    return Attached(f"{text}\n\n{prompt}", plain.messages, metadata, outside)
 
 
 def as_text(matches: Sequence[Match | Memory], *, scope: str, query: str, top_k: int) -> str:

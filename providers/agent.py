@@ -7,20 +7,23 @@ it goes on from `Dialogue`, which is all that must be remembered. So a round sur
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Self
 
 from jobs.handlers.base import Child, ChildResult
+from jobs.models import Job
 from memory.context import Log
 from providers import repo_context, tools
 from providers.answer import Answer
 from providers.base import Message, ToolCall, Usage
-from providers.conversation import ChatInput, conversation
+from providers.conversation import conversation
 from providers.faults import Fault
 from providers.money import amount
 from providers.paying import Bill
+from providers.remembering import Remembering
 from providers.tools import TOOLS, ToolRefused
 from rauskuclaw import errors
 
@@ -43,11 +46,16 @@ class Dialogue:
     calls: list[dict[str, Any]] = field(default_factory=list)
     pending: list[dict[str, Any]] = field(default_factory=list)
     """Of the round under way: id and function of each call; `payload` of those that were refused."""
+    untrusted: list[str] = field(default_factory=list)
+    """What came into the conversation from outside: nobody vouches for it, and it may try to give orders."""
+    denied: list[list[str]] = field(default_factory=list)
+    """Calls, as function and arguments, that a person has refused: nobody is asked twice."""
     bill: Bill = field(default_factory=Bill)
 
     @classmethod
-    def begin(cls, given: ChatInput, memory_context: dict[str, Any] | None, log: Log) -> Self:
+    def begin(cls, remembering: Remembering, log: Log) -> Self:
         """A new one, with the tools that the input asks for. Reads the database."""
+        given = remembering.given
         given_tools = list(given.tools or ())
         if given.agent_tools and not given_tools:
             given_tools = tools.specs(tools.offered())
@@ -55,7 +63,14 @@ class Dialogue:
                 log("Agent tool calling enabled", tool_count=len(given_tools))
             else:
                 log("Agent tool calling requested but no runtime-enabled tools available", "warn")
-        return cls(repo_context.in_front(conversation(given), given), given_tools, memory_context)
+        messages = repo_context.in_front(conversation(given), given)
+        outside = {
+            "the conversation so far": given.untrusted_text,
+            "memory": remembering.has_untrusted,
+            "results of tools": any(message["role"] == "tool" for message in messages),
+        }
+        untrusted = [name for name, is_so in outside.items() if is_so]
+        return cls(messages, given_tools, remembering.context, untrusted=untrusted)
 
     @classmethod
     def resume(cls, state: dict[str, Any], children: Sequence[ChildResult]) -> Self:
@@ -70,6 +85,7 @@ class Dialogue:
                 child = next(ended)
                 payload = _payload_of(child)
                 call["job_id"] = str(child.job_id)
+                dialogue._note_child(call, child)
             dialogue._add_result(call, payload)
         dialogue._look_for_progress()
         dialogue.pending = []
@@ -87,6 +103,8 @@ class Dialogue:
             "last_round": self.last_round,
             "calls": self.calls,
             "pending": self.pending,
+            "untrusted": self.untrusted,
+            "denied": self.denied,
             "usage": usage and dict(usage.__dict__),
             "cost_usd": None if self.bill.cost_usd is None else amount(self.bill.cost_usd),
         }
@@ -96,8 +114,9 @@ class Dialogue:
         own = {tool["function"]["name"] for tool in self.tools} - TOOLS.keys()
         return bool(answer.calls) and not any(call.name in own for call in answer.calls)
 
-    def start_round(self, answer: Answer, log: Log) -> list[Child]:
-        """Note the calls of a round; those that may be made, as jobs. Reads the database."""
+    def start_round(self, answer: Answer, job_id: uuid.UUID, log: Log) -> list[Child]:
+        """Note the calls of a round; those that may be made, as jobs. job_id: of the chat. Reads the database."""
+        created_by = Job.objects.values_list("created_by", flat=True).get(pk=job_id)
         self.rounds += 1
         log("Provider returned tool calls", round=self.rounds, tool_call_count=len(answer.calls))
         self.messages = [*self.messages, answer.as_message()]
@@ -112,7 +131,7 @@ class Dialogue:
             try:
                 if number >= MAX_CALLS:
                     raise ToolRefused("TOOL_EXEC_ERROR", f"at most {MAX_CALLS} calls are made in one round")
-                children.append(self._child(call, entry, log))
+                children.append(self._child(call, entry, created_by, log))
             except ToolRefused as refused:
                 entry["payload"] = tools.error_payload(refused.code, refused.message)
             self.pending.append(entry)
@@ -131,11 +150,23 @@ class Dialogue:
             return None
         return {"rounds": self.rounds, "max_rounds": max_rounds, "call_count": len(self.calls), "calls": self.calls}
 
-    def _child(self, call: ToolCall, entry: dict[str, Any], log: Log) -> Child:
-        tool, wanted = tools.checked(call.name, call.arguments)
-        entry["job_type"] = tool.job_type
-        log("Executing agent tool call", function=call.name, job_type=tool.job_type, call_id=call.id)
-        return Child(type=tool.job_type, input=wanted, name=call.name, tags=["agent-tool"])
+    def _child(self, call: ToolCall, entry: dict[str, Any], created_by: str, log: Log) -> Child:
+        if [call.name, call.arguments] in self.denied:
+            raise ToolRefused(errors.APPROVAL_DENIED.name, "a person has refused this very call already")
+        wanted = tools.checked(call.name, call.arguments)
+        entry["job_type"] = wanted.tool.job_type
+        approval = wanted.approval(untrusted=self.untrusted, by=created_by)
+        log("Executing agent tool call", function=call.name, job_type=wanted.tool.job_type, call_id=call.id)
+        return Child(
+            type=wanted.tool.job_type, input=wanted.input, name=call.name, tags=["agent-tool"], approval=approval
+        )
+
+    def _note_child(self, call: dict[str, Any], child: ChildResult) -> None:
+        """What a call has changed for those after it."""
+        if (child.error or {}).get("code") == errors.APPROVAL_DENIED.name:
+            self.denied.append([call["function"], call["arguments"]])
+        elif TOOLS[call["function"]].is_outside and call["function"] not in self.untrusted:
+            self.untrusted.append(call["function"])
 
     def _add_result(self, call: dict[str, Any], payload: dict[str, Any]) -> None:
         content = json.dumps(payload, ensure_ascii=False)

@@ -62,6 +62,10 @@ class ChatInput(ObjectInput):
         None, description="Which files of the workspace go before the conversation: each is on unless it is false."
     )
     skip_repo_context: StrictBool = Field(False, description="None of them does.")
+    untrusted_text: StrictBool = Field(
+        False,
+        description="It holds text from outside that may give orders: some tools then wait for a person's approval.",
+    )
     thread: str | None = Field(None, max_length=120, description="The thread it belongs to, for its budget and usage.")
 
     @property

@@ -58,7 +58,7 @@ class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
     async def _answer(self, ctx: AsyncJobContext[ChatInput], remembering: Remembering) -> ChatOutput:
         given, max_rounds = remembering.given, load().agent_tool_max_rounds
         if ctx.state is None:
-            dialogue = await in_database(lambda: Dialogue.begin(given, remembering.context, ctx.log))
+            dialogue = await in_database(lambda: Dialogue.begin(remembering, ctx.log))
         else:
             dialogue = Dialogue.resume(dict(ctx.state), ctx.children)
         while True:
@@ -70,7 +70,7 @@ class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
                 facts = {"max_rounds": max_rounds, "remaining_tool_calls": len(answer.calls)}
                 ctx.log("Stopping tool-calling loop at max rounds", "warn", **facts)
                 break
-            children = await in_database(partial(dialogue.start_round, answer, ctx.log))
+            children = await in_database(partial(dialogue.start_round, answer, ctx.job_id, ctx.log))
             if children:
                 ctx.spawn(children, on_failure="collect", state=dialogue.as_state())
             dialogue.end_round_without_jobs()
@@ -83,6 +83,7 @@ class ChatHandler(AsyncHandler[ChatInput, ChatOutput]):
             usage=dialogue.bill.as_json(),
             id=answer.finish.id if answer.finish else None,
             tool_execution=dialogue.execution_json(max_rounds),
+            untrusted_sources=dialogue.untrusted or None,
         )
 
     def _request(self, ctx: AsyncJobContext[ChatInput], given: ChatInput, dialogue: Dialogue) -> Request:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_seri
 
 from providers.base import Usage
 
-_ONLY_WHERE_GIVEN = ("memory_context", "memory_write", "tool_execution")
+_ONLY_WHERE_GIVEN = ("memory_context", "memory_write", "tool_execution", "untrusted_sources")
 
 
 class ChatOutput(BaseModel):
@@ -26,6 +26,10 @@ class ChatOutput(BaseModel):
     memory_context: dict[str, Any] | None = Field(None, description="What the memory gave to the conversation.")
     memory_write: dict[str, Any] | None = Field(None, description="Where the answer was kept.")
     tool_execution: dict[str, Any] | None = Field(None, description="Which tools were run, in how many rounds.")
+
+    untrusted_sources: list[str] | None = Field(
+        None, description="What came into the conversation from outside, and may have swayed the answer."
+    )
 
     @model_serializer(mode="wrap")
     def _leave_out_what_was_not_done(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -24,6 +24,8 @@ class Remembering:
     given: ChatInput
     context: dict[str, Any] | None
     wanted: WriteBack | None
+    has_untrusted: bool = False
+    """Whether memory gave anything that nobody vouches for."""
 
     @classmethod
     def begin(cls, given: ChatInput, log: Log, *, state: Mapping[str, Any] | None = None) -> Self:
@@ -36,7 +38,7 @@ class Remembering:
             return cls(given, state["memory_context"], wanted)
         attached = context.attach(given.memory, prompt=given.prompt, messages=given.messages, log=log)
         read = given.model_copy(update={"prompt": attached.prompt, "messages": attached.messages})
-        return cls(read, attached.metadata, wanted)
+        return cls(read, attached.metadata, wanted, attached.has_untrusted)
 
     def end(self, output: OutputT, job_id: uuid.UUID, log: Log) -> OutputT:
         """Keep the answer, if the input asks for that. Raises AttemptFailed MEMORY_WRITE_UNAVAILABLE."""

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from access import runtime_tools
+from access.credentials import uses_every_queue
+from jobs.handlers import registry
 from jobs.models import JobType
 from jobs.requests import check_input
+from rauskuclaw.config_handlers import ApprovalPolicy
 from rauskuclaw.errors import Problem
 
 MAX_RESULT_CHARS = 12_000
@@ -35,6 +38,11 @@ class Tool:
     properties: Mapping[str, Any]
     switch: str = ""
     """The setting that switches it on; empty: nothing does but its job type."""
+    approval_setting: str = ""
+    """The setting that says whether a person is asked first; empty: `approval` does."""
+    approval: ApprovalPolicy = "always"
+    is_outside: bool = False
+    """Whether its result is text that nobody here vouches for: pages, programs' output."""
 
     def as_spec(self) -> dict[str, Any]:
         """As OpenAI's chat completions have it."""
@@ -53,7 +61,7 @@ TOOLS = {
     for tool in (
         Tool(
             "data_file_read", "data.file_read", "Read a file of the workspace.", "path",
-            {"path": TEXT, "max_bytes": _integer(512, 1_048_576)}, "data_file_read_enabled",
+            {"path": TEXT, "max_bytes": _integer(512, 1_048_576)}, "data_file_read_enabled", "data_file_read_approval",
         ),
         Tool(
             "data_write_file", "data.write_file", "Write a file of the workspace.", "path",
@@ -63,12 +71,12 @@ TOOLS = {
                 "mode": {"type": "string", "enum": ["replace", "append", "prepend", "insert_at", "replace_range"]},
                 "expected_sha256": TEXT, "max_bytes": _integer(512, 10_485_760),
             },
-            "data_file_write_enabled",
+            "data_file_write_enabled", "data_file_write_approval",
         ),
         Tool(
             "tools_file_search", "tools.file_search", "Find files of the workspace by name.", "query",
             {"query": TEXT, "path": TEXT, "max_results": _integer(1, 200), "include_hidden": FLAG},
-            "data_file_read_enabled",
+            "data_file_read_enabled", "data_file_read_approval",
         ),
         Tool(
             "tools_find_in_files", "tools.find_in_files", "Find text in files of the workspace.", "query",
@@ -76,7 +84,7 @@ TOOLS = {
                 "query": TEXT, "path": TEXT, "files": {"type": "array", "items": TEXT, "maxItems": 500}, "regex": FLAG,
                 "case_sensitive": FLAG, "include_hidden": FLAG, "max_results": _integer(1, 500),
             },
-            "data_file_read_enabled",
+            "data_file_read_enabled", "data_file_read_approval",
         ),
         Tool(
             "tools_web_search", "tools.web_search", "Search the web.", "query",
@@ -84,12 +92,12 @@ TOOLS = {
                 "query": TEXT, "max_results": _integer(1, 20),
                 "provider": {"type": "string", "enum": ["duckduckgo", "brave"]},
             },
-            "web_search_enabled",
+            "web_search_enabled", "web_search_approval", is_outside=True,
         ),
         Tool(
             "data_fetch", "data.fetch", "Fetch a page of an allowlisted site over https.", "url",
             {"url": TEXT, "timeout_ms": _integer(200, 120_000), "max_bytes": _integer(512, 1_048_576)},
-            "data_fetch_enabled",
+            "data_fetch_enabled", "data_fetch_approval", is_outside=True,
         ),
         Tool(
             "tool_exec", "tool.exec", "Run an allowlisted command, without a shell.", "command",
@@ -97,11 +105,12 @@ TOOLS = {
                 "command": TEXT, "args": {"type": "array", "items": TEXT, "maxItems": 100},
                 "timeout_ms": _integer(100, 120_000),
             },
-            "tool_exec_enabled",
+            "tool_exec_enabled", "tool_exec_approval", is_outside=True,
         ),
         Tool(
             "workflow_run", "workflow.run", "Run a workflow of the workspace.", "workflow",
             {"workflow": TEXT, "workflow_file": TEXT, "params": OBJECT, "queue": TEXT},
+            approval_setting="workflow_run_approval", is_outside=True,
         ),
     )
 }  # fmt: skip
@@ -123,8 +132,30 @@ def offered() -> list[Tool]:
     return [it for it in TOOLS.values() if it.job_type in enabled and (not it.switch or getattr(config, it.switch))]
 
 
-def checked(name: str, arguments: str) -> tuple[Tool, dict[str, Any]]:
-    """The tool of a call, and its input. Reads the database.
+@dataclass(frozen=True)
+class Wanted:
+    """A call that may be made, if a person need not be asked, or approves."""
+
+    tool: Tool
+    input: dict[str, Any]
+    reaches_all_queues: bool
+
+    def approval(self, *, untrusted: Sequence[str], by: str) -> str:
+        """Why a person is to be asked; empty: nobody is. untrusted: what came into the conversation from outside.
+        by: who made the job that calls. Reads the database."""
+        if self.reaches_all_queues and not uses_every_queue(by):
+            return f"{self.tool.job_type} reaches every queue, and {by or 'whoever made the job'} may not use them all"
+        setting = self.tool.approval_setting
+        policy = getattr(runtime_tools.now_effective(), setting) if setting else self.tool.approval
+        if policy == "always":
+            return f"every call of {self.tool.name} needs approval"
+        if policy == "untrusted" and untrusted:
+            return f"text from outside is in the conversation ({', '.join(untrusted)}), and may have asked for this"
+        return ""
+
+
+def checked(name: str, arguments: str) -> Wanted:
+    """The call of a tool. Reads the database.
 
     Raises ToolRefused: TOOL_UNKNOWN, TOOL_DISABLED, TOOL_HANDLER_BLOCKED, TOOL_EXEC_ERROR for a bad input.
     """
@@ -149,7 +180,8 @@ def checked(name: str, arguments: str) -> tuple[Tool, dict[str, Any]]:
         check_input(wanted, job_type.handler)
     except Problem as problem:
         raise ToolRefused("TOOL_EXEC_ERROR", problem.message) from None
-    return tool, wanted
+    handler = registry.get(job_type.handler)
+    return Wanted(tool, wanted, handler is not None and handler.reaches_all_queues)
 
 
 def result_payload(result: Any) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings
 
 from rauskuclaw.config_fields import Csv, HandlerSwitch, setting
 
+ApprovalPolicy = Literal["never", "untrusted", "always"]
+"""When a person is asked before a model's call of a tool is made."""
+
 
 class HandlerSettings(BaseSettings):
     """What handlers may do, and how much of it."""
@@ -96,4 +99,30 @@ class HandlerSettings(BaseSettings):
         "https://api.search.brave.com/res/v1/web/search", "WEB_SEARCH_BRAVE_ENDPOINT", "Address of the Brave API.",
         cfg="handlers.web_search.brave_endpoint", renamed_by="handlers.web_search.brave_endpoint_env",
         pattern=r"^https?://\S+$",
+    )  # fmt: skip
+    tool_exec_approval: ApprovalPolicy = setting(
+        "untrusted", "TOOL_EXEC_APPROVAL",
+        "Whether a model's call of `tool.exec` waits for a person's approval: `always`, `never`, or `untrusted`, which"
+        " is: once text from outside is in the conversation.",
+        cfg="handlers.exec.approval",
+    )  # fmt: skip
+    data_fetch_approval: ApprovalPolicy = setting(
+        "never", "DATA_FETCH_APPROVAL", "The same for `data.fetch`.",
+        cfg="handlers.data_fetch.approval",
+    )  # fmt: skip
+    data_file_read_approval: ApprovalPolicy = setting(
+        "never", "DATA_FILE_READ_APPROVAL", "The same for the tools that read the workspace.",
+        cfg="handlers.data_file_read.approval",
+    )  # fmt: skip
+    data_file_write_approval: ApprovalPolicy = setting(
+        "untrusted", "DATA_FILE_WRITE_APPROVAL", "The same for `data.write_file`.",
+        cfg="handlers.file_write.approval",
+    )  # fmt: skip
+    web_search_approval: ApprovalPolicy = setting(
+        "never", "WEB_SEARCH_APPROVAL", "The same for `tools.web_search`.",
+        cfg="handlers.web_search.approval",
+    )  # fmt: skip
+    workflow_run_approval: ApprovalPolicy = setting(
+        "untrusted", "WORKFLOW_RUN_APPROVAL", "The same for `workflow.run`.",
+        cfg="handlers.workflow.approval",
     )  # fmt: skip

@@ -151,6 +151,11 @@ class ModelSettings(BaseSettings):
         4096, "MODEL_MAX_OUTPUT_TOKENS", "Longest answer, in tokens, where a budget applies and the job sets none.",
         cfg="providers.max_output_tokens", ge=1, le=1_000_000,
     )  # fmt: skip
+    agent_approval_timeout_sec: int = setting(
+        86_400, "AGENT_APPROVAL_TIMEOUT_SEC",
+        "How long a call of a tool waits for a person's approval, in seconds; then it is not made.",
+        cfg="worker.agent_tool.approval_timeout_sec", ge=1, le=2_592_000,
+    )  # fmt: skip
     agent_tool_max_rounds: Rounds = setting(
         3, "AGENT_TOOL_MAX_ROUNDS", "Rounds of tool calls in one chat job; clamped to 1..6.",
         cfg="worker.agent_tool.max_rounds",

@@ -352,6 +352,18 @@ AGENT_LOOP = Code(
     "AGENT_LOOP", None, "The model asked for the same tools again and again, and they told it the same.",
     "Ask it differently, or give it other tools.", False
 )  # fmt: skip
+APPROVAL_DENIED = Code(
+    "APPROVAL_DENIED", None, "A person refused the job before it began.",
+    "Ask for something else; the note may say why.", False
+)  # fmt: skip
+APPROVAL_EXPIRED = Code(
+    "APPROVAL_EXPIRED", None, "Nobody approved of the job in time.",
+    "Ask again and have somebody look at GET /v1/approvals, or raise AGENT_APPROVAL_TIMEOUT_SEC.", False
+)  # fmt: skip
+APPROVAL_MISMATCH = Code(
+    "APPROVAL_MISMATCH", 409, "The hash is not that of what waits for approval.",
+    "Read the approval again, look at its input, and send its arguments_hash."
+)  # fmt: skip
 UNKNOWN_TOOL = Code(
     "UNKNOWN_TOOL", None, "No agent tool has this name.", "GET /v1/agent-tools lists those that work now."
 )
@@ -411,6 +423,10 @@ WAITING_FOR_DEPENDENCIES = Code(
 WAITING_FOR_CHILDREN = Code(
     "WAITING_FOR_CHILDREN", None, "Jobs that this one made have not ended yet.", "See why those are waiting."
 )
+WAITING_FOR_APPROVAL = Code(
+    "WAITING_FOR_APPROVAL", None, "The job does not begin before a person approves of it.",
+    "Look at it: GET /v1/approvals/{job_id}; then approve or deny it."
+)  # fmt: skip
 RETRY_DUE_AT = Code("RETRY_DUE_AT", None, "The job waits until its next attempt is due.", "Wait, or cancel the job.")
 RUNNING = Code("RUNNING", None, "A worker holds the job's lease and runs it.", "Follow its live stream, or cancel it.")
 LEASE_EXPIRED = Code(

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from chat.models import Role, State, SuggestionState
 from chat.requests import MAX_SYSTEM_CHARS, MAX_TEXT_CHARS
+from jobs.api.approvals_schema import Approval
 
 
 class SuggestionPolicy(serializers.Serializer[Any]):
@@ -115,6 +116,10 @@ class Message(serializers.Serializer[Any]):
     ended_at = serializers.DateTimeField(allow_null=True)
     branch_ids = serializers.ListField(child=serializers.UUIDField(), help_text="The messages that begin here.")
     suggestions = Suggestion(many=True)
+    approvals = Approval(
+        many=True,
+        help_text="Calls of tools that a person must decide about: POST /v1/approvals/{job_id}/approve or /deny.",
+    )
 
 
 class NewMessage(serializers.Serializer[Any]):

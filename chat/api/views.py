@@ -140,7 +140,7 @@ class MessagesView(APIView):
         settling.settle_answers(Message.objects.filter(thread=thread))
         known = queries.all_messages(thread)
         wanted = known if text_param(request, "all") == "1" else queries.branch_of(known, thread.head_id)
-        shown = messages_json(wanted, known)
+        shown = messages_json(wanted, known, queries.approvals_for(wanted))
         return Response({"ok": True, "thread": thread_json(thread), "messages": shown, "count": len(shown)})
 
     @extend_schema(
@@ -180,7 +180,8 @@ def _shown(message_id: str, principal: Principal, status: int = 200) -> Response
     if settling.settle_answers(Message.objects.filter(pk=message.pk)):
         message = queries.visible_message(message_id, principal=principal)
     beside = Message.objects.filter(thread=message.thread_id, parent=message.parent_id).values_list("pk", flat=True)
-    return Response({"ok": True, "message": message_json(message, list(beside))}, status=status)
+    approvals = queries.approvals_for([message]).get(message.job_id, ())
+    return Response({"ok": True, "message": message_json(message, list(beside), approvals)}, status=status)
 
 
 class MessageEditView(APIView):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.api import bulk, intents, job_types, queues, result, retention, views
+from jobs.api import approvals, bulk, intents, job_types, queues, result, retention, views
 from jobs.api.stream import stream
 
 urlpatterns = [
@@ -32,6 +32,10 @@ urlpatterns = [
     path("retention", retention.RetentionView.as_view(), name="retention"),
     path("retention/preview", retention.PreviewView.as_view(), name="retention-preview"),
     path("retention/types/<str:name>", retention.TypePolicyView.as_view(), name="retention-type"),
+    path("approvals", approvals.ApprovalsView.as_view(), name="approvals"),
+    path("approvals/<str:job_id>", approvals.ApprovalView.as_view(), name="approval"),
+    path("approvals/<str:job_id>/approve", approvals.ApproveView.as_view(), name="approval-approve"),
+    path("approvals/<str:job_id>/deny", approvals.DenyView.as_view(), name="approval-deny"),
     path("queues", queues.QueuesView.as_view(), name="queues"),
     path("queues/<str:name>", queues.QueueView.as_view(), name="queue"),
     path("queues/<str:name>/pause", queues.QueuePauseView.as_view(), name="queue-pause"),

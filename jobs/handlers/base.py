@@ -82,6 +82,9 @@ class Child(BaseModel, frozen=True, extra="forbid"):
     concurrency_key: str | None = None
     """None: what the type's key_pointer finds in the input, else the parent's."""
     tags: Sequence[str] = ()
+    approval: str = Field("", max_length=2000)
+    """Why a person must approve of it before it begins; empty: nobody is asked. If it is denied or nobody decides in
+    AGENT_APPROVAL_TIMEOUT_SEC, it ends cancelled, with APPROVAL_DENIED or APPROVAL_EXPIRED."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ counted AS (
     SELECT queue, status, count(*) FROM gone GROUP BY queue, status ORDER BY queue, status
     ON CONFLICT (queue, status) DO UPDATE SET count = p.count + EXCLUDED.count
 ),
+approvals AS (
+    DELETE FROM jobs_approval WHERE job_id = ANY (%(ids)s::uuid[])
+),
 large_results AS (
     DELETE FROM jobs_largeresult WHERE job_id = ANY (%(ids)s::uuid[])
 ),
