@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from rauskuclaw import connections
+from rauskuclaw import connections, timestamps
 
 
 class RauskuclawConfig(AppConfig):
@@ -9,5 +9,6 @@ class RauskuclawConfig(AppConfig):
     name = "rauskuclaw"
 
     def ready(self) -> None:
-        """Have web threads notice that Postgres was away."""
+        """Have web threads notice that Postgres was away, and timestamps read quickly."""
         connections.watch()
+        timestamps.watch()
