@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connection
+from django.db.models import DEFERRED
 
 from jobs import sql
 from memory import embedders, spaces, statements, trigrams
@@ -27,6 +28,14 @@ FUSED = 4
 """A hybrid search looks at so many times top_k of either kind."""
 RRF_K = 60
 """Reciprocal rank fusion: the constant of its inventors (Cormack, Clarke and Büttcher 2009)."""
+
+Row = tuple[Any, ...]
+"""Of a search of vectors: statements.COLUMNS of a memory, its distance, and what else the statement says."""
+PLACE_OF_DISTANCE = len(statements.COLUMNS)
+_PLACES_NOT_READ = tuple(
+    place for place, field in enumerate(Memory._meta.concrete_fields) if field.attname not in statements.COLUMNS
+)
+_PLACES_OF_JSON = tuple(statements.COLUMNS.index(name) for name in ("value", "embedding_error"))
 
 
 @dataclass(frozen=True)
@@ -126,44 +135,43 @@ def nearest(query: Sequence[float], wanted: Search, space: Space) -> Found | Non
     query: made by `space`. None: that is not the model in use any more.
     Raises MEMORY_VECTOR_DIMENSION where vectors that are kept are of another length, MEMORY_VECTOR_SEARCH_FAILED.
     """
-    text = as_text(query)
-    rows = _rows(statements.look(wanted, text, space.pk), len(query), space, prepared=True)
-    facts = rows[0]
-    if facts["space"] != space.pk:
+    text, type_ = as_text(query), spaces.indexed_as(len(query))
+    rows = _rows(statements.look(wanted, text, space.pk, type_), len(query), space, prepared=True)
+    in_use, is_indexed, is_small, pending, failed, building = rows[0][PLACE_OF_DISTANCE + 1 :]
+    if in_use != space.pk:
         return None
-    matches = [_match(row) for row in rows if row["id"] is not None]
-    if wanted.is_filtered or not facts["is_small"]:
-        by_index = facts["is_indexed"] and not facts["is_small"]
-        type_ = spaces.indexed_as(len(query)) if by_index else None
-        matches = _many(text, wanted, space, type_, len(query))
+    if wanted.is_filtered:
+        rows = _filtered(text, wanted, space, type_ if is_indexed and not is_small else None, len(query))
+    elif not is_small and (len(rows) < wanted.top_k or rows[0][0] is None):
+        rows = _compared(text, wanted, space, len(query))
+    matches = [_match(row) for row in rows if row[0] is not None]
     return Found(
-        sorted(matches, key=lambda match: match.distance or 0), "vector", facts["pending"], facts["failed"],
-        space.model, facts["building"],
-    )  # fmt: skip
+        sorted(matches, key=lambda match: match.distance or 0), "vector", pending, failed, space.model, building
+    )
 
 
-def _many(query: str, wanted: Search, space: Space, type_: str | None, length: int) -> list[Match]:
-    """By the index, which has the vectors as `type_`; by comparing all where there is none, or where it gave up: what
-    fits lies far from the query, or there is no more of it."""
+def _filtered(query: str, wanted: Search, space: Space, type_: str | None, length: int) -> list[Row]:
+    """By the index, which has the vectors as `type_`, and by comparing all where there is none, or where it gave up:
+    what fits lies far from the query, or there is no more of it."""
     found = []
     if type_ is not None:
         found = _rows(statements.nearest(wanted, query, space.pk, type_), length, space)
-    if len(found) < wanted.top_k:
-        found = _rows(statements.nearest(wanted, query, space.pk, None), length, space)
-    return [_match(row) for row in found]
+    return found if len(found) == wanted.top_k else _compared(query, wanted, space, length)
 
 
-def _rows(
-    statement: statements.Statement, length: int, space: Space, *, prepared: bool = False
-) -> list[dict[str, Any]]:
+def _compared(query: str, wanted: Search, space: Space, length: int) -> list[Row]:
+    return _rows(statements.nearest(wanted, query, space.pk, None), length, space)
+
+
+def _rows(statement: statements.Statement, length: int, space: Space, *, prepared: bool = False) -> list[Row]:
     """Run a search of vectors for one of so many numbers."""
     try:
         if prepared:
-            return sql.rows_of(*statement)
+            return sql.tuples_of(*statement)
         with connection.cursor() as cursor:
             cursor.execute(*statement)
-            names = [column[0] for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            found: list[Row] = cursor.fetchall()
+            return found
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError as error:
@@ -176,22 +184,16 @@ def _rows(
         raise EmbedFailed(errors.MEMORY_VECTOR_SEARCH_FAILED, f"Postgres could not search: {error}") from error
 
 
-def _match(row: Mapping[str, Any]) -> Match:
-    values = [_PARSERS.get(name, _same)(row[name]) for name in statements.COLUMNS]
-    memory = Memory.from_db(connection.alias, statements.COLUMNS, values)
-    distance = row["distance"]
+def _match(row: Row) -> Match:
+    values = list(row[:PLACE_OF_DISTANCE])
+    for place in _PLACES_OF_JSON:
+        if (text := values[place]) is not None:
+            values[place] = json.loads(text)
+    for place in _PLACES_NOT_READ:
+        values.insert(place, DEFERRED)
+    memory = Memory.from_db(DEFAULT_DB_ALIAS, statements.COLUMNS, values)
+    distance = row[PLACE_OF_DISTANCE]
     return Match(memory, round(1 / (1 + distance), 6), distance)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _json(value: str | None) -> Any:
-    return None if value is None else json.loads(value)
-
-
-_PARSERS: dict[str, Callable[[Any], Any]] = {"value": _json, "embedding_error": _json}
 
 
 def _require_ready(wanted: Search) -> None:

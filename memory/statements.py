@@ -24,22 +24,34 @@ COLUMNS = tuple(field.attname for field in Memory._meta.concrete_fields if field
 TRIGRAM_WORDS, MIN_TRIGRAM_CHARS = 8, 4
 """Of the query's words, the first so many that are so long are looked for by trigrams."""
 _COLUMNS = ", ".join(f"m.{name}" for name in COLUMNS)
+_FACTS = "facts.space, facts.is_indexed, facts.is_small, facts.pending, facts.failed, facts.building"
 
 
-def look(wanted: Search, query: str, space_id: int) -> Statement:
-    """What there is to search and, where the scope has few memories, the nearest of them: a row each, with their
-    `distance`. Meant to be prepared, and so without filters: with one, none is compared here.
+def look(wanted: Search, query: str, space_id: int, type_: str | None) -> Statement:
+    """What there is to search, and the nearest memories: a row each, with their `distance` and those facts. Meant to be
+    prepared, and so without filters: with one, only the facts are looked at.
 
-    Where none is found, because there are many or none, it is one row with null for a memory. `space`: the model in use
-    now; no memory is found if that is not `space_id`. Of k rows wanted out of n in the scope, of N in all, the index
-    looks at about k·N/n, and comparing all at n: the index wins from n = √(kN) on. Served by memory_by_state.
+    query: a vector as text. type_: what the model's index has its vectors as; None: there is none. Where no memory is
+    found it is one row of facts, with null for a memory. `space`: the model in use now; no memory is found if that is
+    not `space_id`.
+
+    Of k rows wanted out of n in the scope, of N in all, the index looks at about k·N/n, and comparing all at n: the
+    index wins from n = √(kN) on. Up to √(2kN) the scope `is_small`, and compared whole.
     """
     counts = [
-        f"(SELECT count(*) FROM memory_memory m WHERE m.scope = %(scope)s AND m.embedding_status = '{status}'"
+        # As parameters: a plan for every value cannot go by the index of all that is not ready, in whatever scope.
+        f"(SELECT count(*) FROM memory_memory m WHERE m.scope = %(scope)s AND m.embedding_status = %({status})s"
         f" AND {_live(wanted)}) AS {status}"
         for status in (EmbeddingStatus.PENDING.value, EmbeddingStatus.FAILED.value)
     ]
+    ready = f"m.scope = %(scope)s AND m.embedding_status = %(ready)s AND {_live(wanted)}"
     # What is ready has its vector in the model in use: the revisions need no comparing.
+    compared = """
+            (SELECT v.memory_id, v.embedding <=> %(query)s::vector AS distance
+            FROM fitting JOIN memory_vector v ON v.memory_id = fitting.id AND v.space_id = facts.space
+            WHERE facts.is_small AND facts.space = %(space)s::int AND %(plain)s::boolean
+            ORDER BY distance
+            LIMIT %(top_k)s::int)"""
     text = f"""
         WITH space AS (
             SELECT s.id, COALESCE(i.indisvalid, false) AS is_indexed, GREATEST(c.reltuples, 0) AS rows
@@ -52,29 +64,46 @@ def look(wanted: Search, query: str, space_id: int) -> Statement:
                 {EXACT_ROWS}, ceil(sqrt(2 * %(top_k)s::float8 * COALESCE((SELECT rows FROM space), 0)))
             )::int AS rows
         ), fitting AS MATERIALIZED (
-            SELECT m.id FROM memory_memory m
-            WHERE m.scope = %(scope)s AND m.embedding_status = 'ready' AND {_live(wanted)}
-            LIMIT (SELECT rows + 1 FROM most)
+            SELECT m.id FROM memory_memory m WHERE {ready}
         ), facts AS MATERIALIZED (
             SELECT space.id AS space, space.is_indexed, {", ".join(counts)},
                 (SELECT provider || '/' || model FROM memory_space WHERE state = 'building') AS building,
-                (SELECT count(*) FROM fitting) <= most.rows AS is_small
+                NOT EXISTS (
+                    SELECT FROM memory_memory m WHERE {ready} OFFSET (SELECT rows FROM most)
+                ) AS is_small
             FROM most LEFT JOIN space ON true
         )
-        SELECT facts.*, {_COLUMNS}, near.distance
-        FROM facts LEFT JOIN LATERAL (
-            SELECT v.memory_id, v.embedding <=> %(query)s::vector AS distance
-            FROM fitting JOIN memory_vector v ON v.memory_id = fitting.id AND v.space_id = facts.space
-            WHERE facts.is_small AND facts.space = %(space)s::int AND %(compare)s::boolean
-            ORDER BY distance
-            LIMIT %(top_k)s::int
-        ) near ON true
+        SELECT {_COLUMNS}, near.distance, {_FACTS}
+        FROM facts
+        LEFT JOIN LATERAL ({compared}{_indexed(wanted, space_id, type_)}) near ON true
         LEFT JOIN memory_memory m ON m.id = near.memory_id
     """
     return text, {
-        "scope": wanted.scope, "top_k": wanted.top_k, "query": query, "space": space_id,
-        "compare": not wanted.is_filtered,
+        "scope": wanted.scope, "top_k": wanted.top_k, "query": None if wanted.is_filtered else query,
+        "space": space_id, "plain": not wanted.is_filtered, **{status: status for status in EmbeddingStatus.values},
     }  # fmt: skip
+
+
+def _indexed(wanted: Search, space_id: int, type_: str | None) -> str:
+    """The part of `look` that goes by the index, where the scope is large.
+
+    What fits is asked of each row that the index gives, by a subquery that stays one: with a join, a plan for scopes in
+    general would rather sort all of the scope.
+    """
+    if type_ is None:
+        return ""
+    distance = f"v.embedding::{type_} <=> %(query)s::vector::{type_}"
+    return f"""
+            UNION ALL
+            (SELECT v.memory_id, {distance}
+            FROM memory_vector v
+            WHERE NOT facts.is_small AND facts.is_indexed AND facts.space = %(space)s::int AND %(plain)s::boolean
+                AND v.space_id = {space_id:d} AND (
+                    SELECT m.scope = %(scope)s AND m.revision = v.revision AND {_live(wanted)}
+                    FROM memory_memory m WHERE m.id = v.memory_id
+                )
+            ORDER BY {distance}
+            LIMIT %(top_k)s::int)"""
 
 
 def not_ready(wanted: Search) -> Statement:
@@ -106,7 +135,7 @@ def nearest(wanted: Search, query: str, space_id: int, type_: str | None) -> Sta
         SELECT {_COLUMNS}, {distance} AS distance
         FROM memory_vector v JOIN memory_memory m ON m.id = v.memory_id AND m.revision = v.revision
         WHERE v.space_id = {space_id:d} AND {condition}
-        ORDER BY {distance}
+        ORDER BY distance
         LIMIT %(top_k)s
     """
     return text, {**params, "query": query}

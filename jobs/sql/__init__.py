@@ -85,16 +85,16 @@ def rows(name: str, params: Mapping[str, Any], *, folder: Path = _FOLDER) -> lis
         return _fetch(name, cursor, folder)
 
 
-def rows_of(text: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """As `rows`, for a statement of which there are few forms and that is made in code, with `%(name)s` for parameters.
+def tuples_of(text: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement of which there are few forms and that is made in code, with `%(name)s` for parameters.
 
-    It is planned once a connection, for no parameters in particular.
+    It is planned once a connection, for no parameters in particular. JSON columns are text.
     """
     numbered, names = _number(text)
     with _cursor() as cursor:
         cursor.execute(numbered, [params[it] for it in names])
-        columns = [column[0] for column in cursor.description]
-        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
 
 
 @dataclass(frozen=True)
