@@ -1,7 +1,7 @@
 """Reading Postgres' timestamps quickly.
 
-Django's loader takes a regular expression and makes each datetime twice, in 8 µs: much of the work of a page of jobs. The
-interpreter's own parser reads the same text in 1 µs.
+Django's loader takes a regular expression and makes each datetime twice, in 8 µs: much of the work of a page of jobs.
+The interpreter's own parser reads the same text in 1 µs.
 """
 
 from __future__ import annotations
