@@ -17,8 +17,10 @@ _django = get_wsgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 
+import rauskuclaw.urls  # noqa: F401 - all views: else the first request would wait for their import
 from jobs import routing as jobs_routing
 from jobs.api.stream import StreamHandler
+from rauskuclaw import garbage
 from rauskuclaw.api.bridge import StreamingBridge, WSGIBridge, declared_length
 from rauskuclaw.config import load
 from workspaces import routing as workspaces_routing
@@ -65,3 +67,5 @@ def _is_transfer(scope: Any) -> bool:
 
 _sockets = URLRouter([*jobs_routing.websocket_urlpatterns, *workspaces_routing.websocket_urlpatterns])
 application = ProtocolTypeRouter({"http": http, "websocket": _sockets})
+
+garbage.keep_what_is_imported()

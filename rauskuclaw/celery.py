@@ -3,7 +3,6 @@
 Celery carries ids only. No results, no ETA messages, no retries of its own: a job's life is in Postgres.
 """
 
-import gc
 import os
 from typing import Any
 
@@ -12,6 +11,7 @@ from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rauskuclaw.settings")
 
+from rauskuclaw import garbage
 from rauskuclaw.config import load
 from rauskuclaw.wire import KEY_PREFIX, POOLS, PRIORITIES, SYSTEM_QUEUE, job_queue
 
@@ -89,6 +89,6 @@ def _log_as_all_do(**_kwargs: Any) -> None:
 
 @signals.worker_init.connect
 def _keep_what_is_imported(**_kwargs: Any) -> None:
-    """The modules stay for good: each pool process would be forked after a collection that looks through them all
-    (0.1 s), and every later collection would unshare their memory."""
-    gc.freeze()
+    """Else each pool process would be forked after a collection that looks through all modules (0.1 s), and every later
+    collection would unshare their memory."""
+    garbage.keep_what_is_imported()

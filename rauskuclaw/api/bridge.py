@@ -2,16 +2,24 @@
 
 Bodies are read here, on the event loop, where waiting for a slow client costs nothing: a thread sees a request only
 when it is whole. That also gives chunked bodies the Content-Length without which WSGI would take them for empty.
-What is too large to be held goes through `StreamingBridge`, which has threads of its own to wait with.
+An answer that is whole goes back in one piece too: each step between the loop and a thread costs both of them a wait
+for the interpreter, and there were five a request. What is too large to be held goes through `StreamingBridge`, which
+has threads of its own to wait with.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
+from functools import partial
+from io import BytesIO
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
+from a2wsgi.wsgi import build_environ
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -19,14 +27,15 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class WSGIBridge:
-    """An ASGI application around a WSGI one.
+    """An ASGI application around Django's WSGI handler.
 
     threads: requests handled at once. limit_bytes: a longer body is cut one byte after it, or not read at all when it
     says its length, and the application sees that it is too large.
     """
 
     def __init__(self, app: Callable[..., Any], *, threads: int, limit_bytes: int) -> None:
-        self._app: Any = WSGIMiddleware(app, workers=threads)
+        self._app = app
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="WSGI")
         self._limit_bytes = limit_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -40,7 +49,13 @@ class WSGIBridge:
             body, declared = whole, len(whole)
         if declared:
             headers.append((b"content-length", str(declared).encode()))
-        await self._app({**scope, "headers": headers}, _replay(body, receive), send)
+        loop = asyncio.get_running_loop()
+        answer = _Answer(loop, send)
+        whole_scope: Any = {**scope, "headers": headers}
+        environ: Any = build_environ(whole_scope, BytesIO(body))  # type: ignore[arg-type]
+        await loop.run_in_executor(self._threads, partial(copy_context().run, answer.make, self._app, environ))
+        for message in answer.held:
+            await send(message)
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body, at most one byte more than the limit; None when the client left."""
@@ -53,6 +68,40 @@ class WSGIBridge:
             if not message.get("more_body", False):
                 break
         return bytes(body[: self._limit_bytes + 1])
+
+
+class _Answer:
+    """One answer on its way from a thread to its client. held: what there is of it to send when the thread is done."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: Send) -> None:
+        self._loop = loop
+        self._send = send
+        self.held: list[Message] = []
+
+    def make(self, app: Callable[..., Any], environ: dict[str, Any]) -> None:
+        """In a thread: have the application answer. One that comes in pieces is sent as it comes."""
+        with closing(app(environ, self._start)) as response:
+            if not response.streaming:
+                last = response.content
+            else:
+                last = b""
+                for piece in response:
+                    self._pass_on(piece)
+        self.held.append({"type": "http.response.body", "body": last})
+
+    def _start(self, status: str, headers: Iterable[tuple[str, str]], _error: object = None) -> None:
+        lines = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers]
+        self.held.append({"type": "http.response.start", "status": int(status[:3]), "headers": lines})
+
+    def _pass_on(self, piece: bytes) -> None:
+        """Send what is held and a piece, and wait until the connection has taken them."""
+        ready = [*self.held, {"type": "http.response.body", "body": piece, "more_body": True}]
+        self.held.clear()
+        asyncio.run_coroutine_threadsafe(self._send_all(ready), self._loop).result()
+
+    async def _send_all(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            await self._send(message)
 
 
 class StreamingBridge:
@@ -103,17 +152,3 @@ def _headers(scope: Message) -> list[tuple[bytes, bytes]]:
         # WSGI cannot tell `x_forwarded_for` from `x-forwarded-for`, so only the proxy's own spelling passes.
         if b"_" not in name and name not in {b"content-length", b"transfer-encoding"}
     ]
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once, whole."""
-    given = False
-
-    async def replayed() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed

@@ -15,6 +15,7 @@ from django.test.utils import override_settings
 from django.urls import clear_url_caches, set_urlconf
 
 from rauskuclaw.api.bridge import WSGIBridge
+from tests.api_conventions.urls import may_go_on
 
 THREADS = 2
 LIMIT_BYTES = 1_048_576
@@ -103,6 +104,15 @@ def test_clients_that_leave_during_the_answer_break_no_thread(server: Server) ->
         raw(server, b"GET /v1/download HTTP/1.1\r\nHost: x\r\n\r\n").close()
 
     assert len(ask(server, "GET", "/v1/download").content) == 1_000_000
+
+
+def test_an_answer_in_pieces_is_sent_as_it_is_made(server: Server) -> None:
+    may_go_on.clear()
+    with httpx.stream("GET", f"http://127.0.0.1:{server.port}/v1/in-pieces", trust_env=False) as answer:
+        pieces = answer.iter_bytes()
+        assert next(pieces) == b"first "
+        may_go_on.set()
+        assert b"".join(pieces) == b"second"
 
 
 def test_head_has_the_length_and_no_body(server: Server) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
 from django.db import DataError, OperationalError, connection
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import include, path
 from rest_framework import exceptions
 from rest_framework.request import Request
@@ -78,10 +80,21 @@ def form(request: HttpRequest) -> HttpResponse:
 
 
 def download(request: HttpRequest) -> HttpResponse:
-    """A megabyte in many pieces, more than fits the bridge's queue."""
-    from django.http import StreamingHttpResponse
-
+    """A megabyte in many pieces."""
     return StreamingHttpResponse((b"x" * 10_000 for _ in range(100)), content_type="text/plain")  # type: ignore[return-value]
+
+
+may_go_on = threading.Event()
+
+
+def in_pieces(request: HttpRequest) -> HttpResponse:
+    """The second piece is not made before somebody has the first."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"first "
+        yield b"second" if may_go_on.wait(10) else b"nobody had the first"
+
+    return StreamingHttpResponse(pieces(), content_type="text/plain")  # type: ignore[return-value]
 
 
 v1: list[Any] = [
@@ -95,6 +108,7 @@ v1: list[Any] = [
     path("store", Store.as_view()),
     path("form", form),
     path("download", download),
+    path("in-pieces", in_pieces),
 ]
 
 urlpatterns = [
