@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from access import audit, secrets
 from access.models import Secret, UiPrefs
-from rauskuclaw.errors import VALIDATION_ERROR, Problem
+from rauskuclaw.errors import bad_field
 from rauskuclaw.logs import names_a_secret
 
 MAX_BYTES = 32_768
@@ -48,7 +48,7 @@ def replace(scope: str, value: Mapping[str, Any], *, by: str) -> Prefs:
     or when null or a blank text is sent for it.
     """
     if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_BYTES:
-        raise _refused(f"is larger than {MAX_BYTES:,} bytes as JSON")
+        raise bad_field("prefs", f"is larger than {MAX_BYTES:,} bytes as JSON")
     plain, given = _parted(value)
     for path, secret in given.items():
         secrets.check(secret_name(scope, path), secret)
@@ -87,7 +87,7 @@ def _parted(value: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     def plain(node: Any, path: tuple[str, ...]) -> Any:
         if isinstance(node, list):
             if any(_secrets_in(item) for item in node):
-                raise _refused(f"may not hold a secret in a list ({'.'.join(path)})")
+                raise bad_field("prefs", f"may not hold a secret in a list ({'.'.join(path)})")
             return node
         if not isinstance(node, dict):
             return node
@@ -140,7 +140,3 @@ def _holder(value: dict[str, Any], path: str) -> dict[str, Any] | None:
             return None
         value = inner
     return value
-
-
-def _refused(what: str) -> Problem:
-    return Problem(VALIDATION_ERROR, f"prefs {what}.", {"errors": [{"path": "prefs", "message": f"{what}."}]})

@@ -222,8 +222,7 @@ def update(name: str, change: JobTypeChange, *, by: str) -> JobType:
 def _check_limits(job_type: JobType) -> None:
     if job_type.on_limit != OnLimit.WAIT and job_type.max_running_per_key is None:
         message = f"{job_type.on_limit} needs limits.max_running_per_key: it says what is done at that limit"
-        fault = {"path": "limits.on_limit", "message": message}
-        raise Problem(errors.VALIDATION_ERROR, f"limits.on_limit: {message}", {"errors": [fault]})
+        raise bodies.faulty("limits.on_limit", message)
 
 
 def _move_jobs(job_type: JobType) -> None:

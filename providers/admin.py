@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from access.admin import actor_of
+from jobs.admin.common import ReadOnlyAdmin
 from providers import money
 from providers.models import Budget, ModelCall, Price
 from rauskuclaw.admin_filters import MomentFilter
@@ -68,7 +69,7 @@ class BudgetAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(ModelCall)
-class ModelCallAdmin(ModelAdmin):  # type: ignore[misc]
+class ModelCallAdmin(ReadOnlyAdmin):
     """Calls of models, to read."""
 
     list_display = [
@@ -76,18 +77,4 @@ class ModelCallAdmin(ModelAdmin):  # type: ignore[misc]
         "latency_ms", "state", "error_code",
     ]  # fmt: skip
     list_filter = ["provider", "state", ("started_at", MomentFilter)]
-    list_filter_submit = True
     search_fields = ["=job_id", "key", "thread"]
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: ModelCall | None = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: ModelCall | None = None) -> bool:
-        """Nobody."""
-        return False

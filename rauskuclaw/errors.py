@@ -63,6 +63,13 @@ VALIDATION_ERROR = Code(
     "VALIDATION_ERROR", 400, "A field is missing, of the wrong type or out of bounds.",
     "Mend the field that `details.errors[].path` names."
 )  # fmt: skip
+
+
+def bad_field(path: str, what: str) -> Problem:
+    """VALIDATION_ERROR of one field. what: "must be a number", without the stop."""
+    return Problem(VALIDATION_ERROR, f"{path} {what}.", {"errors": [{"path": path, "message": f"{what}."}]})
+
+
 INVALID_JSON = Code(
     "INVALID_JSON", 400, "The body is not acceptable JSON: malformed, not UTF-8, a duplicate key, NaN, NUL, a lone"
     " surrogate, or nested too deeply.", "Send one well-formed JSON object."

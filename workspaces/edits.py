@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
-from rauskuclaw import errors
 from workspaces import files
 from workspaces.faults import BadPosition, Binary, Changed, Exists, Missing
 from workspaces.files import IfMatch
 from workspaces.paths import WorkspacePath
-from workspaces.tree import Draft, Entry, Tree, failing
+from workspaces.tree import Entry, Tree
 
 WriteMode = Literal["replace", "append", "prepend", "insert_at", "replace_range"]
 TARGETED = frozenset({"insert_at", "replace_range"})
@@ -76,8 +76,11 @@ def apply(tree: Tree, path: WorkspacePath, edit: Edit) -> Edited:
         if edit.dry_run or edited.before == edited.after:
             return edited
         # Whoever changed it meanwhile must not be overwritten: then it is read again.
+        exists = entry is not None
+        if_match = files.ANY if entry is None else IfMatch([entry.etag])
+        put = partial(files.put, overwrite=exists, must_exist=exists, make_parents=edit.mkdir_p, if_match=if_match)
         try:
-            _write(tree, path, edited, entry, edit)
+            put(tree, path, edited.after)
         except (Changed, Exists, Missing):
             continue
         return edited
@@ -94,17 +97,6 @@ def _read(tree: Tree, path: WorkspacePath, edit: Edit) -> tuple[Entry | None, by
         with tree.parent(path):  # Raises ParentMissing, for a dry run, too.
             pass
     return None, None
-
-
-def _write(tree: Tree, path: WorkspacePath, edited: Edited, entry: Entry | None, edit: Edit) -> None:
-    with (
-        tree.parent(path, make=edit.mkdir_p) as fd,
-        failing(errors.WORKSPACE_WRITE_FAILED, path),
-        Draft(fd) as draft,
-    ):
-        draft.write(edited.after)
-        if_match = files.ANY if entry is None else IfMatch([entry.etag])
-        files.publish(tree, draft, path, overwrite=entry is not None, must_exist=entry is not None, if_match=if_match)
 
 
 def _after(path: WorkspacePath, before: bytes | None, edit: Edit) -> bytes:

@@ -96,9 +96,7 @@ def write(
     with tree.open(path) as file, failing(errors.WORKSPACE_READ_FAILED, path):
         if text and is_binary(file.read(LOOKED_AT_BYTES)):
             raise Binary(path)
-    with tree.parent(path) as fd, failing(errors.WORKSPACE_WRITE_FAILED, path), Draft(fd) as draft:
-        draft.write(data)
-        return publish(tree, draft, path, overwrite=True, must_exist=True, if_match=if_match)
+    return put(tree, path, data, overwrite=True, must_exist=True, if_match=if_match)
 
 
 def create(
@@ -106,9 +104,27 @@ def create(
 ) -> Entry:
     """Make a file. Raises Exists unless `overwrite`, TooLarge, ParentMissing, WrongKind."""
     require_size(data, max_bytes=max_bytes)
-    with tree.parent(path) as fd, failing(errors.WORKSPACE_WRITE_FAILED, path), Draft(fd) as draft:
+    return put(tree, path, data, overwrite=overwrite, if_match=if_match)
+
+
+def put(
+    tree: Tree,
+    path: WorkspacePath,
+    data: bytes,
+    *,
+    overwrite: bool,
+    must_exist: bool = False,
+    make_parents: bool = False,
+    if_match: IfMatch = ANY,
+) -> Entry:
+    """Have a file hold `data`, as `publish` does."""
+    with (
+        tree.parent(path, make=make_parents) as fd,
+        failing(errors.WORKSPACE_WRITE_FAILED, path),
+        Draft(fd) as draft,
+    ):
         draft.write(data)
-        return publish(tree, draft, path, overwrite=overwrite, if_match=if_match)
+        return publish(tree, draft, path, overwrite=overwrite, must_exist=must_exist, if_match=if_match)
 
 
 def publish(

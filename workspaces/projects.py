@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from access import audit
 from jobs import bodies
 from rauskuclaw.api.fields import iso_ms_or_none
-from rauskuclaw.errors import VALIDATION_ERROR, Problem
+from rauskuclaw.errors import VALIDATION_ERROR, Problem, bad_field
 from workspaces.models import ProjectMeta
 
 MAX_ID_CHARS = 200
@@ -90,5 +90,4 @@ def meta_json(project_id: str, meta: ProjectMeta | None) -> dict[str, Any]:
 
 def _check_id(project_id: str) -> None:
     if "\0" in project_id or len(project_id) > MAX_ID_CHARS:
-        fault = {"path": "projectId", "message": f"must be at most {MAX_ID_CHARS} characters, and none of them NUL."}
-        raise Problem(VALIDATION_ERROR, f"projectId {fault['message']}", {"errors": [fault]})
+        raise bad_field("projectId", f"must be at most {MAX_ID_CHARS} characters, and none of them NUL")

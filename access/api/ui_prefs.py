@@ -17,7 +17,7 @@ from access.principals import Principal, principal_of
 from access.ui_prefs import Prefs
 from rauskuclaw.api.fields import iso_ms_or_none
 from rauskuclaw.api.pagination import text_param
-from rauskuclaw.errors import FORBIDDEN, VALIDATION_ERROR, Problem
+from rauskuclaw.errors import FORBIDDEN, Problem, bad_field
 from rauskuclaw.patterns import QUEUE
 
 DEFAULT_SCOPE = "default"
@@ -69,8 +69,7 @@ class UiPrefsView(APIView):
         if isinstance(prefs, Mapping) and set(prefs) == {"prefs"}:
             prefs = prefs["prefs"]
         if not isinstance(prefs, Mapping):
-            fault = {"path": "prefs", "message": "must be a JSON object."}
-            raise Problem(VALIDATION_ERROR, f"prefs {fault['message']}", {"errors": [fault]})
+            raise bad_field("prefs", "must be a JSON object")
         answer = _answer(ui_prefs.replace(scope, prefs, by=principal.actor))
         runtime_tools.forget()
         return answer
@@ -79,8 +78,7 @@ class UiPrefsView(APIView):
 def _scope(request: Request) -> str:
     scope = (text_param(request, "scope") or DEFAULT_SCOPE).lower()
     if not QUEUE.fullmatch(scope):
-        fault = {"path": "scope", "message": "must be 1 to 80 characters of a-z 0-9 . _ : -"}
-        raise Problem(VALIDATION_ERROR, f"scope {fault['message']}", {"errors": [fault]})
+        raise bad_field("scope", "must be 1 to 80 characters of a-z 0-9 . _ : -")
     return scope
 
 

@@ -11,9 +11,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from jobs.queries import JobFilter, Position
-from rauskuclaw import errors
 from rauskuclaw.api.pagination import decode_cursor, encode_cursor, text_param
-from rauskuclaw.errors import Problem
+from rauskuclaw.errors import bad_field
 
 MAX_SEARCH_CHARS = 200
 _EPOCH_SEC = re.compile(r"-?\d{1,12}(\.\d{1,6})?")
@@ -64,7 +63,7 @@ def job_filter(request: Request, *, status: str | None = None) -> JobFilter:
     """The filters of a list; status: of a list that is of this one alone. Raises VALIDATION_ERROR."""
     text = text_param(request, "q")
     if text and len(text) > MAX_SEARCH_CHARS:
-        raise _faulty("q", f"must have at most {MAX_SEARCH_CHARS} characters")
+        raise bad_field("q", f"must have at most {MAX_SEARCH_CHARS} characters")
     return JobFilter(
         status=status or text_param(request, "status"),
         type=text_param(request, "type"),
@@ -98,8 +97,4 @@ def _moment(request: Request, name: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise _faulty(name, "must be ISO 8601 (with + sent as %2B) or seconds since 1970") from None
-
-
-def _faulty(name: str, what: str) -> Problem:
-    return Problem(errors.VALIDATION_ERROR, f"{name} {what}.", {"errors": [{"path": name, "message": f"{what}."}]})
+        raise bad_field(name, "must be ISO 8601 (with + sent as %2B) or seconds since 1970") from None

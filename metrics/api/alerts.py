@@ -21,7 +21,7 @@ from metrics.api import serializers as shapes
 from metrics.models import Alert
 from rauskuclaw import errors
 from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
-from rauskuclaw.errors import Problem
+from rauskuclaw.errors import Problem, bad_field
 
 CHANGE = {"threshold": 300, "cooldown_sec": 3600, "webhooks": [], "emails": ["ops@example.org"]}
 
@@ -49,7 +49,7 @@ class AlertsView(_View):
         found = Alert.objects.order_by("-id")
         if (state := text_param(request, "state")) is not None:
             if state not in {*Alert.State.values, "open"}:
-                raise _invalid("state", f"must be open or one of {', '.join(Alert.State.values)}")
+                raise bad_field("state", f"must be open or one of {', '.join(Alert.State.values)}")
             found = found.filter(resolved_at=None) if state == "open" else found.filter(state=state)
         if (code := text_param(request, "code")) is not None:
             found = found.filter(code=code)
@@ -126,7 +126,3 @@ def rule_json(rule: Rule) -> dict[str, Any]:
     definition = DEFINITIONS[rule.code]
     said = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rule).items()}
     return {"code": rule.code, "meaning": definition.meaning, "unit": definition.unit, **said}
-
-
-def _invalid(path: str, message: str) -> Problem:
-    return Problem(errors.VALIDATION_ERROR, f"{path} {message}", {"errors": [{"path": path, "message": message}]})

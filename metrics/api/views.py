@@ -12,10 +12,9 @@ from access.principals import principal_of
 from jobs.api.views import ERRORS
 from metrics import pull, runtime
 from metrics.api import serializers as shapes
-from rauskuclaw import errors
 from rauskuclaw.api.pagination import int_param, text_param
 from rauskuclaw.config import load
-from rauskuclaw.errors import Problem
+from rauskuclaw.errors import bad_field
 from rauskuclaw.patterns import QUEUE
 
 
@@ -90,7 +89,6 @@ def _queues(request: Request) -> tuple[str, ...] | None:
     if queue is None:
         return principal.queue_allowlist
     if not QUEUE.fullmatch(queue):
-        fault = {"path": "queue", "message": "must be 1 to 80 characters of a-z 0-9 . _ : -"}
-        raise Problem(errors.VALIDATION_ERROR, f"queue {fault['message']}", {"errors": [fault]})
+        raise bad_field("queue", "must be 1 to 80 characters of a-z 0-9 . _ : -")
     principal.require_queue(queue)
     return (queue,)

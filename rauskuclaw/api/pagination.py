@@ -12,8 +12,7 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
-from rauskuclaw import errors
-from rauskuclaw.errors import Problem
+from rauskuclaw.errors import bad_field
 
 SWITCHES = {"1": True, "true": True, "0": False, "false": False}
 """What a filter by yes or no may be."""
@@ -35,7 +34,7 @@ def text_param(request: Request, name: str) -> str | None:
     """
     text = request.query_params.get(name, "")
     if "\0" in text:
-        raise _faulty(name, "must not hold the NUL character")
+        raise bad_field(name, "must not hold the NUL character")
     return None if text in {"", "undefined"} else text
 
 
@@ -55,7 +54,7 @@ def decode_cursor(text: str, *kinds: type) -> tuple[Any, ...]:
         values = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
         return tuple(_checked(values, kinds))
     except (ValueError, TypeError, RecursionError):
-        raise _faulty("cursor", "is not one that this API gave; start again without it") from None
+        raise bad_field("cursor", "is not one that this API gave; start again without it") from None
 
 
 def _checked(values: Any, kinds: tuple[type, ...]) -> list[Any]:
@@ -71,7 +70,3 @@ def _convert(value: str | int, kind: type) -> Any:
     if type(converted) is not kind or (isinstance(converted, datetime) and converted.tzinfo is None):
         raise ValueError(value)
     return converted
-
-
-def _faulty(name: str, what: str) -> Problem:
-    return Problem(errors.VALIDATION_ERROR, f"{name} {what}.", {"errors": [{"path": name, "message": f"{what}."}]})

@@ -14,8 +14,8 @@ from rest_framework.views import APIView
 from access.principals import principal_of
 from jobs.api import serializers as job_shapes
 from jobs.api.views import ERRORS
+from rauskuclaw.errors import bad_field
 from workspaces import projects
-from workspaces.api.requests import refused
 
 # Inline, as these names are no Python ones.
 PROJECT_META_CHANGE = inline_serializer(
@@ -81,6 +81,6 @@ class ProjectsMetaView(APIView):
         """Metadata by id."""
         ids = [text.strip() for text in request.query_params.get("ids", "").split(",") if text.strip()]
         if not 1 <= len(ids) <= projects.MAX_IDS:
-            raise refused("ids", f"must be 1 to {projects.MAX_IDS} ids, comma-separated")
+            raise bad_field("ids", f"must be 1 to {projects.MAX_IDS} ids, comma-separated")
         found = projects.get(ids)
         return Response({"ok": True, "meta": {it: projects.meta_json(it, meta) for it, meta in found.items()}})

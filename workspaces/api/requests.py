@@ -10,10 +10,9 @@ from django.utils.http import parse_etags
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from rest_framework.request import Request
 
-from rauskuclaw import errors
 from rauskuclaw.api.parsers import StrictJSONParser
 from rauskuclaw.config import load
-from rauskuclaw.errors import Problem
+from rauskuclaw.errors import bad_field
 from workspaces.files import IfMatch
 from workspaces.paths import WorkspacePath, parse
 from workspaces.tree import Tree
@@ -93,7 +92,7 @@ def path_in(tree: Tree, text: str, asked_as: str = "path") -> WorkspacePath:
     """A path that must name something in the workspace, not the workspace. Raises VALIDATION_ERROR."""
     path = parse(text, root=tree.root, asked_as=asked_as)
     if not path.parts:
-        raise refused(asked_as, "is required: name a file or directory in the workspace")
+        raise bad_field(asked_as, "is required: name a file or directory in the workspace")
     return path
 
 
@@ -116,9 +115,4 @@ def decoded(text: str) -> bytes:
     try:
         return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise refused("content_base64", "is not base64") from None
-
-
-def refused(field: str, what: str) -> Problem:
-    """VALIDATION_ERROR of one field."""
-    return Problem(errors.VALIDATION_ERROR, f"{field} {what}.", {"errors": [{"path": field, "message": f"{what}."}]})
+        raise bad_field("content_base64", "is not base64") from None

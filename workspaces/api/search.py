@@ -13,8 +13,8 @@ from jobs.api import serializers as job_shapes
 from jobs.api.views import ERRORS
 from rauskuclaw.api.pagination import int_param, text_param
 from rauskuclaw.config import load
+from rauskuclaw.errors import bad_field
 from workspaces.api import serializers as shapes
-from workspaces.api.requests import refused
 from workspaces.paths import parse
 from workspaces.search import NamesFound, TextFound, find_names, find_text
 from workspaces.tree import workspace
@@ -69,10 +69,10 @@ def _found(request: Request) -> NamesFound | TextFound:
     base = parse(request.query_params.get("path", ""), root=tree.root)
     query = request.query_params.get("query", "").strip()
     if not 0 < len(query) <= MAX_QUERY_CHARS:
-        raise refused("query", f"is required: 1 to {MAX_QUERY_CHARS} characters")
+        raise bad_field("query", f"is required: 1 to {MAX_QUERY_CHARS} characters")
     kind = text_param(request, "in") or KINDS[0]
     if kind not in KINDS:
-        raise refused("in", f"must be one of: {', '.join(KINDS)}")
+        raise bad_field("in", f"must be one of: {', '.join(KINDS)}")
     limit = int_param(request, "limit", 50, 500)
     clock = Clock.of(load().workspace_search_timeout_ms / 1000)
     include_hidden = _is_on(request, "include_hidden")

@@ -13,8 +13,7 @@ from rest_framework.parsers import BaseParser
 
 from rauskuclaw import errors
 from rauskuclaw.config import load
-from rauskuclaw.errors import Problem
-from workspaces.api.requests import refused
+from rauskuclaw.errors import Problem, bad_field
 from workspaces.faults import TooLarge
 from workspaces.paths import ROOT
 from workspaces.tree import Draft, Tree, failing
@@ -46,7 +45,7 @@ class _ToDraft(FileUploadHandler):
         super().new_file(*args, **kwargs)
         self.files += 1
         if self.files > 1:
-            raise refused("file", "is there twice: send one file at a time")
+            raise bad_field("file", "is there twice: send one file at a time")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Write it down. Raises TooLarge as soon as it is too much."""
@@ -108,5 +107,5 @@ def receive(stream: IO[bytes], meta: Mapping[str, Any], tree: Tree, opened: Exit
             f"The body ended after {counted.read_bytes:,} of {declared:,} bytes: send it again.",
         )
     if not handler.files:
-        raise refused("file", "is required: a part of the form with a file name")
+        raise bad_field("file", "is required: a part of the form with a file name")
     return Uploaded(fields.get("path", ""), fields.get("overwrite", "").lower() in {"1", "true"}, draft)

@@ -20,6 +20,7 @@ from jobs import bodies
 from jobs.api import serializers as job_shapes
 from rauskuclaw.api.pagination import decode_cursor, encode_cursor, int_param, text_param
 from rauskuclaw.config import load
+from rauskuclaw.errors import bad_field
 from workspaces import files
 from workspaces.api import serializers as shapes
 from workspaces.api.downloads import download
@@ -34,7 +35,6 @@ from workspaces.api.requests import (
     decoded,
     if_match,
     path_in,
-    refused,
 )
 from workspaces.api.uploads import FormParser, Uploaded
 from workspaces.faults import Binary
@@ -136,7 +136,7 @@ class FileView(APIView):
         tree, body = workspace(), bodies.parse(WriteBody, request.data)
         path = path_in(tree, body.path)
         if (body.content is None) == (body.content_base64 is None):
-            raise refused("content", "is required: send content, or content_base64")
+            raise bad_field("content", "is required: send content, or content_base64")
         entry = files.write(
             tree,
             path,
@@ -308,7 +308,7 @@ def _place(cursor: str) -> files.Place:
     try:
         return files.place(bytes.fromhex(name).decode(), is_file=bool(is_file))
     except ValueError:
-        raise refused("cursor", "is not one that this API gave; start again without it") from None
+        raise bad_field("cursor", "is not one that this API gave; start again without it") from None
 
 
 def _note(request: Request, action: str, path: WorkspacePath, **details: Any) -> None:
