@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db.models import Count as Counted
-from django.db.models import Sum
 from django.utils import timezone
 
-from jobs.models import Job, Status
-from jobs.retention.models import PrunedJobs
 from metrics import counting
 from metrics.alerts import checks
 from metrics.alerts.rules import rule
+from metrics.statuses import job_status
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.config import load
 
@@ -27,26 +23,18 @@ def metrics(window_sec: int, queues: Sequence[str] | None) -> dict[str, Any]:
     sums = counting.sums(window_sec, queues)
     # What nobody records is no counter, and all the same an alert.
     ended = sums if load().metrics_enabled else counting.sums(window_sec, queues, always=True)
+    statuses = job_status(queues)
     return {
         "metrics": {
             "enabled": load().metrics_enabled,
             "generated_at": iso_ms(timezone.now()),
             "window_sec": window_sec,
             "counters": {name: sums[name] for name in counting.CONTRACT if name in sums},
-            "job_status": job_status(queues),
+            "job_status": statuses.counts,
+            "job_status_estimated": statuses.estimated,
         },
         "alerts": alerts(window_sec, queues, ended),
     }
-
-
-def job_status(queues: Sequence[str] | None) -> dict[str, int]:
-    """How many jobs there are and were, by status: those that retention has deleted count as they ended."""
-    there = Job.objects.order_by().values_list("status").annotate(Counted("id"))
-    deleted = PrunedJobs.objects.order_by().values_list("status").annotate(Sum("count"))
-    if queues is not None:
-        there, deleted = there.filter(queue__in=list(queues)), deleted.filter(queue__in=list(queues))
-    found = Counter(dict(there)) + Counter(dict(deleted))
-    return {status.value: found[status.value] for status in Status}
 
 
 def alerts(window_sec: int, queues: Sequence[str] | None, sums: Mapping[str, int]) -> list[Alert]:

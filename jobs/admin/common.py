@@ -18,6 +18,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 
+from jobs.queries import estimate
 from rauskuclaw.errors import Problem
 
 LISTED_ROWS = 10_000
@@ -51,8 +52,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         """About how many rows there are, by the planner's statistics; None when they were counted."""
         if self.count < LISTED_ROWS:
             return None
-        (plan,) = json.loads(self._rows.explain(format="json"))
-        return max(LISTED_ROWS, int(plan["Plan"]["Plan Rows"]))
+        return max(LISTED_ROWS, estimate(self._rows))
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]

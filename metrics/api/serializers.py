@@ -12,7 +12,7 @@ from metrics.models import Alert as AlertRow
 
 
 class JobStatus(serializers.Serializer[Any]):
-    """How many jobs there are, by status."""
+    """How many jobs there are and were, by status."""
 
     queued = serializers.IntegerField()
     running = serializers.IntegerField()
@@ -31,6 +31,10 @@ class Metrics(serializers.Serializer[Any]):
         child=serializers.IntegerField(), help_text="Only what has happened: job.created, …"
     )
     job_status = JobStatus()
+    job_status_estimated = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Statuses whose number is an estimate, for there are very many. Empty: all are exact.",
+    )
 
 
 class PulledAlert(serializers.Serializer[Any]):
