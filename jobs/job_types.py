@@ -44,6 +44,8 @@ SEED = (
     ("ollama.chat.generate", False, "builtin:provider.ollama.chat", 180, 1),
     ("system.jobs.bulk", True, "builtin:jobs.bulk", 3600, 5),
     ("system.memory.upkeep", True, "builtin:memory.upkeep", 3600, 3),
+    ("mcp.call", False, "builtin:mcp.call", 120, 1),
+    ("system.mcp.refresh", True, "builtin:mcp.refresh", 120, 1),
 )
 
 

@@ -12,8 +12,11 @@ from unfold.admin import ModelAdmin
 from access.admin import actor_of
 from jobs.admin.common import ReadOnlyAdmin
 from providers import money
+from providers.mcp import admin as mcp_admin
 from providers.models import Budget, ModelCall, Price
 from rauskuclaw.admin_filters import MomentFilter
+
+__all__ = ["BudgetAdmin", "ModelCallAdmin", "PriceAdmin", "mcp_admin"]
 
 
 @admin.register(Price)

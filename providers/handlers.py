@@ -19,6 +19,7 @@ from providers.base import Request, Usage
 from providers.codex import Codex, Run, prompt_of
 from providers.conversation import ChatInput, check, choice_of
 from providers.faults import Fault
+from providers.mcp import handlers as mcp_handlers
 from providers.output import ChatOutput
 from providers.paying import Bill, ask_and_pay
 from providers.remembering import Remembering
@@ -255,4 +256,4 @@ class OllamaChat(ChatHandler):
     provider = "ollama"
 
 
-HANDLERS = (CodexChat, OpenAIChat, AnthropicChat, OllamaChat)
+HANDLERS = (CodexChat, OpenAIChat, AnthropicChat, OllamaChat, *mcp_handlers.HANDLERS)

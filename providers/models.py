@@ -11,6 +11,10 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from providers.mcp.models import McpServer, McpTool
+
+__all__ = ["Account", "Budget", "McpServer", "McpTool", "ModelCall", "Price", "usd"]
+
 
 def usd(**options: Any) -> Any:
     """An amount, to a billionth of a dollar: one token of a cheap model costs a ten-millionth."""

@@ -39,6 +39,8 @@ _GROUPS = (
             ("Calls", "forum", "providers.modelcall"),
             ("Budgets", "savings", "providers.budget"),
             ("Prices", "sell", "providers.price"),
+            ("MCP servers", "hub", "providers.mcpserver"),
+            ("MCP tools", "build", "providers.mcptool"),
         ),
     ),
     (

@@ -59,6 +59,7 @@ SECTIONS = {
     "Workspace": "workspace_root",
     "Handlers": "deploy_target_allowlist",
     "Language models": "openai_enabled",
+    "MCP servers": "mcp_client_enabled",
 }
 """Section of the generated reference → the first setting of it."""
 

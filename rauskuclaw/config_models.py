@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, SecretStr
 from pydantic_settings import BaseSettings
 
-from rauskuclaw.config_fields import Switch, setting
+from rauskuclaw.config_fields import Csv, Switch, setting
 
 _URL = r"^https?://[^\s/?#]+[^\s?#]*$"
 
@@ -159,4 +159,18 @@ class ModelSettings(BaseSettings):
     agent_tool_max_rounds: Rounds = setting(
         3, "AGENT_TOOL_MAX_ROUNDS", "Rounds of tool calls in one chat job; clamped to 1..6.",
         cfg="worker.agent_tool.max_rounds",
+    )  # fmt: skip
+
+    mcp_client_enabled: Switch = setting(
+        False, "MCP_CLIENT_ENABLED", "`1`: the MCP servers that an operator registered may be asked.",
+        cfg="mcp_client.enabled",
+    )  # fmt: skip
+    mcp_private_hosts: Csv = setting(
+        (), "MCP_PRIVATE_HOSTS", "Hosts of MCP servers that may have a loopback or private address, and be spoken to"
+        " without TLS (comma-separated).", cfg="mcp_client.private_hosts",
+    )  # fmt: skip
+    mcp_stdio_allowlist: Csv = setting(
+        (), "MCP_STDIO_ALLOWLIST", "Commands that MCP servers may be: absolute paths, or names found in /usr/local/bin,"
+        " /usr/bin and /bin. Arguments are the operator's: a command that runs others, such as npx, runs anything.",
+        cfg="mcp_client.stdio_allowlist",
     )  # fmt: skip

@@ -371,6 +371,53 @@ APPROVAL_MISMATCH = Code(
     "APPROVAL_MISMATCH", 409, "The hash is not that of what waits for approval.",
     "Read the approval again, look at its input, and send its arguments_hash."
 )  # fmt: skip
+MCP_UNKNOWN = Code(
+    "MCP_UNKNOWN", None, "No MCP server of this name is registered, or it has no such tool.",
+    "GET /v1/mcp-servers lists them; refresh a server to see its tools.", False
+)  # fmt: skip
+MCP_DISABLED = Code(
+    "MCP_DISABLED", None, "The MCP server, or its tool, is switched off, or the tool's definition was never accepted.",
+    "Enable the server; accept and enable the tool: PATCH /v1/mcp-servers/{name}/tools/{tool}.", False
+)  # fmt: skip
+MCP_TOOL_CHANGED = Code(
+    "MCP_TOOL_CHANGED", 409, "The tool's definition is another than the accepted one; it was switched off.",
+    "Look at what changed, then accept the present `definition_hash`.", False
+)  # fmt: skip
+MCP_ARGUMENTS = Code(
+    "MCP_ARGUMENTS",
+    None,
+    "The arguments do not fit the MCP tool's input schema.",
+    "Mend what the message names.",
+    False,
+)
+MCP_CONFIG = Code(
+    "MCP_CONFIG", None, "The MCP server cannot be reached as it is registered: a secret does not open, or its command"
+    " cannot be started.", "See the message; mend the registration.", False
+)  # fmt: skip
+MCP_NETWORK = Code(
+    "MCP_NETWORK", None, "The connection to the MCP server failed or broke, or its command ended.",
+    "See whether the server is up, and its address or command right.", True
+)  # fmt: skip
+MCP_TIMEOUT = Code(
+    "MCP_TIMEOUT", None, "The MCP server did not answer in time.",
+    "Raise its connect_timeout_sec or call_timeout_sec, or the job's timeout_sec.", True
+)  # fmt: skip
+MCP_HTTP = Code(
+    "MCP_HTTP", None, "The MCP server answered with an HTTP error; `details.status` says which.",
+    "401 or 403: mend its headers.", True
+)  # fmt: skip
+MCP_PROTOCOL = Code(
+    "MCP_PROTOCOL", None, "The MCP server's answer is not in the protocol, or asks for what jobs cannot give.",
+    "See the message; report it to whoever makes the server.", False
+)  # fmt: skip
+MCP_REFUSED = Code(
+    "MCP_REFUSED", None, "The MCP server answered with a protocol error; `details.rpc_code` is its code.",
+    "Read the message, which is the server's.", False
+)  # fmt: skip
+MCP_TOO_LARGE = Code("MCP_TOO_LARGE", None, "The MCP server sent more than is taken.", "Ask it for less.", False)
+MCP_TOOL_ERROR = Code(
+    "MCP_TOOL_ERROR", None, "The MCP tool says that it failed.", "Read the message, which is the tool's.", False
+)
 UNKNOWN_TOOL = Code(
     "UNKNOWN_TOOL", None, "No agent tool has this name.", "GET /v1/agent-tools lists those that work now."
 )

@@ -11,16 +11,20 @@ Four nets, each for what slips through the one before:
 Linux has all four. Elsewhere there is no subreaper and no parent-death signal; 1 and 4 remain.
 """
 
-from jobs.processes.command import run
+from jobs.processes.command import COMMAND_PATH, launcher, require_executable, run
 from jobs.processes.family import become_subreaper, die_with_parent
-from jobs.processes.hunt import ATTEMPT_VARIABLE, kill_adopted, kill_descendants, kill_marked
+from jobs.processes.hunt import ATTEMPT_VARIABLE, kill_adopted, kill_descendants, kill_marked, kill_tree
 
 __all__ = [
     "ATTEMPT_VARIABLE",
+    "COMMAND_PATH",
     "become_subreaper",
     "die_with_parent",
     "kill_adopted",
     "kill_descendants",
     "kill_marked",
+    "kill_tree",
+    "launcher",
+    "require_executable",
     "run",
 ]

@@ -175,18 +175,18 @@ class _Guardian:
         return _Ended(returncode, round((time.monotonic() - began) * 1000), timed_out=not ended)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        launcher = _launcher()
-        if launcher:
-            _require_executable(self._argv[0], self._env["PATH"], self._cwd)
+        prefix = launcher()
+        if prefix:
+            require_executable(self._argv[0], self._env["PATH"], self._cwd)
         return subprocess.Popen(  # noqa: S603 - argv comes from the handler, which has its own allowlist
-            [*launcher, *self._argv],
+            [*prefix, *self._argv],
             stdin=subprocess.DEVNULL,
             stdout=self._stdout_in,
             stderr=self._stderr_in,
             cwd=self._cwd,
             env=self._env,
             start_new_session=True,
-            preexec_fn=None if launcher else functools.partial(die_with_parent, os.getpid()),  # noqa: PLW1509
+            preexec_fn=None if prefix else functools.partial(die_with_parent, os.getpid()),  # noqa: PLW1509
         )
 
     def _ends_before(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
@@ -228,7 +228,7 @@ def _pipe() -> tuple[FileIO, FileIO]:
 
 
 @functools.cache
-def _launcher() -> tuple[str, ...]:
+def launcher() -> tuple[str, ...]:
     """The start of a command line that makes a command die with this process; empty where util-linux is missing.
 
     The other way, a `preexec_fn`, must fork all of this process instead of a vfork: 4 ms instead of 1 for a worker of
@@ -241,7 +241,7 @@ def _launcher() -> tuple[str, ...]:
     return (setpriv, "--pdeathsig", "KILL", "--") if b"--pdeathsig" in described.stdout else ()
 
 
-def _require_executable(name: str, path: str, cwd: Path) -> None:
+def require_executable(name: str, path: str, cwd: Path) -> None:
     """Raise the OSError that starting `name` directly would raise; a launcher could only exit with a code."""
     file = name if os.sep not in name else str(cwd / name)
     if shutil.which(file, path=path) is None:

@@ -43,6 +43,11 @@ def kill_marked(prefix: str) -> int:
     return len(killed)
 
 
+def kill_tree(process: psutil.Process, mark: str) -> None:
+    """SIGKILL a process, unless its pid is another's by now, its descendants, and whatever carries its mark."""
+    kill_all(lambda: {process, *find(below=[process.pid], mark=mark)} if process.is_running() else find(mark=mark))
+
+
 def kill_adopted() -> int:
     """SIGKILL the orphans that this process got as a subreaper, and collect the dead. Returns how many it killed.
 

@@ -1,10 +1,11 @@
-"""Routes of usage, prices, budgets and agent tools, below `v1/`."""
+"""Routes of usage, prices, budgets, agent tools and MCP servers, below `v1/`."""
 
 from __future__ import annotations
 
 from django.urls import path
 
 from providers.api import context, tools, views
+from providers.mcp.api import urlpatterns as mcp_urlpatterns
 
 urlpatterns = [
     path("usage", views.UsageView.as_view(), name="usage"),
@@ -13,5 +14,6 @@ urlpatterns = [
     path("runtime/repo-context/prewarm", context.RepoContextPrewarmView.as_view(), name="repo-context-prewarm"),
     path("agent-tools", tools.AgentToolsView.as_view(), name="agent-tools"),
     path("agent-tools/invoke-batch", tools.InvokeBatchView.as_view(), name="agent-tools-invoke-batch"),
+    *mcp_urlpatterns,
     path("budgets/<uuid:budget_id>", views.BudgetView.as_view(), name="budget"),
 ]

@@ -98,7 +98,7 @@ def test_a_command_that_cannot_start_is_an_os_error(
 ) -> None:
     (tmp_path / "a-text").write_text("not executable")
     if launcher is not None:
-        monkeypatch.setattr(command, "_launcher", lambda: launcher)
+        monkeypatch.setattr(command, "launcher", lambda: launcher)
 
     with pytest.raises(error, match=name):
         run(name, "-x")
@@ -126,7 +126,7 @@ def test_at_its_time_limit_a_command_and_all_it_started_are_dead(run: Run, scrip
 
 
 def test_without_a_launcher_the_time_limit_works_too(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(command, "_launcher", tuple)
+    monkeypatch.setattr(command, "launcher", tuple)
 
     done = run("sleep 600 & sleep 600", timeout_sec=0.2)
 

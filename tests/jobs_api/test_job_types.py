@@ -26,10 +26,11 @@ def test_seed_makes_the_fifteen_types_of_the_contract_and_our_own(db: None) -> N
     rows = {row.name: row for row in JobType.objects.all()}
     assert {name for name, row in rows.items() if not row.enabled} == {
         "tool.exec", "tools.web_search", "codex.chat.generate", "ai.chat.generate", "anthropic.chat.generate",
-        "ollama.chat.generate",
+        "ollama.chat.generate", "mcp.call",
     }  # fmt: skip
     assert rows.keys() - {name for name, *_ in job_types.SEED[:15]} == {
-        "anthropic.chat.generate", "ollama.chat.generate", "system.jobs.bulk", "system.memory.upkeep",
+        "anthropic.chat.generate", "ollama.chat.generate", "system.jobs.bulk", "system.memory.upkeep", "mcp.call",
+        "system.mcp.refresh",
     }  # fmt: skip
     embed = rows["system.memory.embed.sync"]
     assert (embed.handler, embed.default_timeout_sec, embed.default_max_attempts) == (
