@@ -24,7 +24,7 @@ STEP = 5_000
 """Rows that one statement marks or deletes."""
 MAX_VECTOR_DIMENSION, MAX_HALFVEC_DIMENSION = 2_000, 4_000
 """What pgvector can index. Longer vectors are compared one by one."""
-INDEX_OPTIONS = "m = 16, ef_construction = 100"
+INDEX_OPTIONS = "m = 16, ef_construction = 200"
 _LOCK = 0x6D656D6F7279
 """Advisory lock of the states, and, with a space's id, of its index ("memory" in ASCII)."""
 
