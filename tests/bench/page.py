@@ -329,9 +329,9 @@ def _recall(result: dict[str, Any], folder: Path) -> str:
     return f"""## Memory search
 
 {result["queries"]} searches a case, each beside the same in bare SQL: {indexes}. Recall is against the truth, computed apart. Bare SQL
-sends one statement that has the index find the nearest of a scope, with pgvector's iterative scan; ours first asks what
-there is, compares all where that is quicker, counts what has no vector yet, and returns the whole memories. The query's
-vector is given: making it takes some milliseconds more. The vectors are made, in clumps, of 384 dimensions.
+sends one statement that has the index find the nearest of a scope, with pgvector's iterative scan; ours looks what there is,
+compares all where that is quicker, counts what has no vector yet, and returns the whole memories, in one prepared statement,
+and with a tag in two. The query's vector is given: making it takes some milliseconds more. The vectors are made, in clumps, of 384 dimensions.
 
 {_table(head, rows)}"""
 
