@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from django.db import InterfaceError, OperationalError, connection
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from access.principals import Principal
@@ -102,17 +103,40 @@ def make(batch: Batch, principal: Principal) -> list[Made]:
     return [_make_one(call, batch.queue, principal) for call in batch.calls]
 
 
-def wait(made: Sequence[Made], wait_ms: int, *, sleep: Callable[[float], object] = time.sleep) -> None:
-    """Until all have ended or the time is over; what has ended is noted."""
-    began = time.monotonic()
-    while True:
-        open_ones = {it.job_id: it for it in made if it.job_id is not None and not it.is_done}
-        for job in Job.objects.filter(pk__in=list(open_ones), status__in=TERMINAL):
-            _note(open_ones[job.pk], job)
-        passed_sec = time.monotonic() - began
-        if all(it.is_done for it in open_ones.values()) or passed_sec * 1000 >= wait_ms:
-            return
-        sleep(min(QUICK_POLL_SEC if passed_sec < QUICK_SEC else POLL_SEC, wait_ms / 1000 - passed_sec))
+class Waiting:
+    """Waiting for what was made, for `wait_ms` at most; `render` makes the body of what became of it."""
+
+    def __init__(self, made: Sequence[Made], wait_ms: int, render: Callable[[], bytes]) -> None:
+        self._made = made
+        self._wait_sec = wait_ms / 1000
+        self._render = render
+        self._began = time.monotonic()
+
+    def look(self, *, hurry: bool = False) -> bytes | None:
+        """The body as soon as all have ended or the time is over; hurry: now. A Postgres that is away is waited for."""
+        try:
+            is_over = _all_ended(self._made)
+        except (OperationalError, InterfaceError):
+            connection.close()
+            is_over = False
+        return self._render() if is_over or hurry or self._passed_sec >= self._wait_sec else None
+
+    def pause_sec(self) -> float:
+        """Short at first, and never beyond the end."""
+        pause_sec = QUICK_POLL_SEC if self._passed_sec < QUICK_SEC else POLL_SEC
+        return max(0.0, min(pause_sec, self._wait_sec - self._passed_sec))
+
+    @property
+    def _passed_sec(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _all_ended(made: Sequence[Made]) -> bool:
+    """Note what has ended, and say whether all has."""
+    open_ones = {it.job_id: it for it in made if it.job_id is not None and not it.is_done}
+    for job in Job.objects.filter(pk__in=list(open_ones), status__in=TERMINAL):
+        _note(open_ones[job.pk], job)
+    return all(it.is_done for it in open_ones.values())
 
 
 def _make_one(call: Call, queue: str, principal: Principal) -> Made:

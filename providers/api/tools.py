@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -15,6 +16,7 @@ from jobs import bodies
 from jobs.api.serializers import answer
 from jobs.api.views import ERRORS
 from providers import batch, tools
+from rauskuclaw.api.awaited import AwaitedResponse
 
 TOOLS_ANSWER = answer(
     "AgentTools",
@@ -72,13 +74,29 @@ class InvokeBatchView(APIView):
         responses={200: BATCH_ANSWER, **ERRORS},
         examples=[OpenApiExample("Read a file", BATCH, request_only=True)],
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Response | AwaitedResponse:
         """Make a job of each call; one that cannot be made says so in its place. `sync` waits up to `wait_ms`."""
         wanted = bodies.parse(batch.Batch, request.data)
         made = batch.make(wanted, principal_of(request))
-        waits = wanted.mode == "sync"
-        if waits:
-            batch.wait(made, wanted.wait_ms)
-        results = [it.as_result(waited=waits) for it in made]
-        messages = [it.as_message() for it in made] if waits else []
-        return Response({"ok": True, "results": results, "tool_messages": messages, "mode": wanted.mode})
+        if wanted.mode == "async":
+            return Response(_told(made, wanted.mode))
+
+        def render() -> bytes:
+            response = self.finalize_response(request, Response(_told(made, wanted.mode)))
+            return bytes(response.render().content)
+
+        renderer = request.accepted_renderer
+        charset = f"; charset={renderer.charset}" if renderer.charset else ""
+        waiting = batch.Waiting(made, wanted.wait_ms, render)
+        return AwaitedResponse(waiting, content_type=renderer.media_type + charset)
+
+
+def _told(made: Sequence[batch.Made], mode: str) -> dict[str, Any]:
+    waited = mode == "sync"
+    messages = [it.as_message() for it in made] if waited else []
+    return {
+        "ok": True,
+        "results": [it.as_result(waited=waited) for it in made],
+        "tool_messages": messages,
+        "mode": mode,
+    }

@@ -3,8 +3,8 @@
 Bodies are read here, on the event loop, where waiting for a slow client costs nothing: a thread sees a request only
 when it is whole. That also gives chunked bodies the Content-Length without which WSGI would take them for empty.
 An answer that is whole goes back in one piece too: each step between the loop and a thread costs both of them a wait
-for the interpreter, and there were five a request. What is too large to be held goes through `StreamingBridge`, which
-has threads of its own to wait with.
+for the interpreter, and there were five a request. One that is awaited (`awaited.py`) gives its thread back meanwhile.
+What is too large to be held goes through `StreamingBridge`, which has threads of its own to wait with.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from contextlib import closing
 from contextvars import copy_context
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 from a2wsgi import WSGIMiddleware
 from a2wsgi.wsgi import build_environ
 
+from rauskuclaw.api.awaited import Awaited, AwaitedResponse
+
+T = TypeVar("T")
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+AWAITED_MOST = 200
+"""Answers that are awaited at once, each of which looks at the database twice a second; the others hurry."""
 
 
 class WSGIBridge:
@@ -37,6 +43,7 @@ class WSGIBridge:
         self._app = app
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="WSGI")
         self._limit_bytes = limit_bytes
+        self._awaited = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Handle one HTTP request. A client that leaves before its request is whole costs no thread."""
@@ -49,13 +56,35 @@ class WSGIBridge:
             body, declared = whole, len(whole)
         if declared:
             headers.append((b"content-length", str(declared).encode()))
-        loop = asyncio.get_running_loop()
-        answer = _Answer(loop, send)
+        answer = _Answer(asyncio.get_running_loop(), send)
         whole_scope: Any = {**scope, "headers": headers}
         environ: Any = build_environ(whole_scope, BytesIO(body))  # type: ignore[arg-type]
-        await loop.run_in_executor(self._threads, partial(copy_context().run, answer.make, self._app, environ))
+        await self._in_thread(partial(answer.make, self._app, environ))
+        if answer.awaited is not None:
+            last = await self._wait_for(answer.awaited, receive)
+            if last is None:
+                return
+            answer.held.append({"type": "http.response.body", "body": last})
         for message in answer.held:
             await send(message)
+
+    async def _in_thread(self, step: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(copy_context().run, step))
+
+    async def _wait_for(self, awaited: Awaited, receive: Receive) -> bytes | None:
+        """The body; None when the client left."""
+        leaving = asyncio.ensure_future(receive())
+        self._awaited += 1
+        try:
+            look = partial(awaited.look, hurry=self._awaited > AWAITED_MOST)
+            while (body := await self._in_thread(look)) is None:
+                await asyncio.wait({leaving}, timeout=awaited.pause_sec())
+                if leaving.done():
+                    return None
+            return body
+        finally:
+            self._awaited -= 1
+            leaving.cancel()
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body, at most one byte more than the limit; None when the client left."""
@@ -71,16 +100,23 @@ class WSGIBridge:
 
 
 class _Answer:
-    """One answer on its way from a thread to its client. held: what there is of it to send when the thread is done."""
+    """One answer on its way from a thread to its client.
+
+    held: what there is of it to send when the thread is done. awaited: where the body comes from then, if later.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, send: Send) -> None:
         self._loop = loop
         self._send = send
         self.held: list[Message] = []
+        self.awaited: Awaited | None = None
 
     def make(self, app: Callable[..., Any], environ: dict[str, Any]) -> None:
         """In a thread: have the application answer. One that comes in pieces is sent as it comes."""
         with closing(app(environ, self._start)) as response:
+            if isinstance(response, AwaitedResponse):
+                self.awaited = response.awaited
+                return
             if not response.streaming:
                 last = response.content
             else:

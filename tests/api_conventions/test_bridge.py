@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,8 +15,10 @@ from django.core.wsgi import get_wsgi_application
 from django.test.utils import override_settings
 from django.urls import clear_url_caches, set_urlconf
 
+from rauskuclaw.api import bridge
 from rauskuclaw.api.bridge import WSGIBridge
-from tests.api_conventions.urls import may_go_on
+from tests.api_conventions.urls import Later, may_go_on
+from tests.running import wait_until
 
 THREADS = 2
 LIMIT_BYTES = 1_048_576
@@ -23,8 +26,8 @@ LIMIT_BYTES = 1_048_576
 
 class Server(uvicorn.Server):
     def __init__(self) -> None:
-        bridge = WSGIBridge(get_wsgi_application(), threads=THREADS, limit_bytes=LIMIT_BYTES)
-        super().__init__(uvicorn.Config(bridge, log_level="critical", lifespan="off", proxy_headers=False))
+        self.bridge = WSGIBridge(get_wsgi_application(), threads=THREADS, limit_bytes=LIMIT_BYTES)
+        super().__init__(uvicorn.Config(self.bridge, log_level="critical", lifespan="off", proxy_headers=False))
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self.run, kwargs={"sockets": [self.listener]})
@@ -113,6 +116,45 @@ def test_an_answer_in_pieces_is_sent_as_it_is_made(server: Server) -> None:
         assert next(pieces) == b"first "
         may_go_on.set()
         assert b"".join(pieces) == b"second"
+
+
+@pytest.fixture
+def later() -> Iterator[type[Later]]:
+    Later.let_go.clear()
+    Later.looked_at.clear()
+    yield Later
+    Later.let_go.set()
+
+
+def test_answers_that_are_awaited_hold_no_thread(server: Server, later: type[Later]) -> None:
+    waiting = 10 * THREADS
+    with ThreadPoolExecutor(waiting) as clients:
+        asked = [clients.submit(ask, server, "GET", "/v1/later", timeout=60) for _ in range(waiting)]
+        wait_until(lambda: len(later.looked_at) == waiting, what="all to wait")
+
+        pong = ask(server, "GET", "/v1/echo")
+        answered = [future for future in asked if future.done()]
+        later.let_go.set()
+
+    assert (pong.status_code, answered) == (200, [])
+    assert {future.result().text for future in asked} == {"at last"}
+
+
+def test_when_too_many_are_awaited_the_others_hurry(
+    server: Server, later: type[Later], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "AWAITED_MOST", 0)
+
+    assert ask(server, "GET", "/v1/later").text == "in a hurry"
+
+
+def test_nobody_looks_any_more_once_the_client_has_left(server: Server, later: type[Later]) -> None:
+    with raw(server, b"GET /v1/later HTTP/1.1\r\nHost: x\r\n\r\n"):
+        wait_until(lambda: later.looked_at, what="it to wait")
+        assert server.bridge._awaited == 1
+
+    wait_until(lambda: server.bridge._awaited == 0, what="the end of it")
+    assert not later.let_go.is_set()
 
 
 def test_head_has_the_length_and_no_body(server: Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import SuspiciousOperation
 from django.db import DataError, OperationalError, connection
@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rauskuclaw import errors
+from rauskuclaw.api.awaited import AwaitedResponse
 from rauskuclaw.errors import Problem
 from rauskuclaw.health import Health, Ready
 from rauskuclaw.pages import Home
@@ -97,6 +98,24 @@ def in_pieces(request: HttpRequest) -> HttpResponse:
     return StreamingHttpResponse(pieces(), content_type="text/plain")  # type: ignore[return-value]
 
 
+class Later:
+    """Is there once it is let go."""
+
+    looked_at: ClassVar[set[Later]] = set()
+    let_go = threading.Event()
+
+    def look(self, *, hurry: bool = False) -> bytes | None:
+        self.looked_at.add(self)
+        return b"in a hurry" if hurry else b"at last" if self.let_go.is_set() else None
+
+    def pause_sec(self) -> float:
+        return 0.01
+
+
+def later(request: HttpRequest) -> AwaitedResponse:
+    return AwaitedResponse(Later(), content_type="text/plain")
+
+
 v1: list[Any] = [
     path("echo", Echo.as_view()),
     path("jobs/<str:name>/logs", Echo.as_view()),
@@ -109,6 +128,7 @@ v1: list[Any] = [
     path("form", form),
     path("download", download),
     path("in-pieces", in_pieces),
+    path("later", later),
 ]
 
 urlpatterns = [

@@ -138,7 +138,7 @@ def test_a_result_that_is_kept_apart_is_given_back(configure: Callable[..., conf
     end(made["job_id"], {"content": "x" * 5000})
     waiting = [batch.Made(batch.Call.model_validate(CALL), uuid.UUID(made["job_id"]), made["job_type"])]
 
-    batch.wait(waiting, 1000)
+    assert batch.Waiting(waiting, 1000, lambda: b"told").look() == b"told"
 
     assert Job.objects.get(pk=made["job_id"]).result_size_bytes is not None
     assert waiting[0].output == {"content": "x" * 5000}
@@ -180,12 +180,34 @@ def test_what_has_not_ended_in_time_is_pending(api: Api) -> None:
     assert (message["role"], message["tool_call_id"]) == ("tool", "c1")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_while_postgres_is_away_it_is_waited_for(api: Api) -> None:
+    job_id = api.post(PATH, {"calls": [CALL], "mode": "async"}).json["results"][0]["job_id"]
+    made = [batch.Made(batch.Call.model_validate(CALL), uuid.UUID(job_id), "data.file_read")]
+    waiting = batch.Waiting(made, 60_000, lambda: json.dumps(made[0].as_result(waited=True)).encode())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        own = cursor.fetchone()[0]
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [own])
+    other.close()
+
+    assert waiting.look() is None, "its connection is gone"
+    assert waiting.look() is None, "the job has not ended"
+    end(job_id, {"content": "hello"})
+    body = waiting.look()
+
+    assert body is not None
+    assert json.loads(body)["output"] == {"content": "hello"}
+
+
 def test_a_cancelled_job_is_told_as_such(api: Api, make_job: Callable[..., Job]) -> None:
     job = make_job("data.file_read", input={"path": "a"})
     lifecycle.cancel(job.pk, by="test")
     made = batch.Made(batch.Call.model_validate(CALL), job.pk, job.type)
 
-    batch.wait([made], 100)
+    assert batch.Waiting([made], 100, lambda: b"told").look() == b"told"
 
     assert made.as_result(waited=True)["error"]["code"] == "JOB_CANCELLED"
     assert Job.objects.get().status == Status.CANCELLED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -143,3 +144,27 @@ def test_no_secret_is_in_any_answer_log_or_error(stack: RunningStack, server: Mo
     shown["console"] = stack.log
     for secret in (server.key, SEALED):
         assert [where for where, text in shown.items() if secret in text] == []
+
+
+def test_callers_that_wait_for_tools_hold_up_nobody(stack: RunningStack) -> None:
+    calls = [{"call_id": "c", "name": "data_file_read", "arguments": {"path": "a.txt"}}]
+    body, waiting = {"calls": calls, "queue": "parked", "wait_ms": 60_000}, 20
+
+    def ask() -> httpx.Response:
+        url, key = f"{stack.http.base_url}/v1/agent-tools/invoke-batch", {"x-api-key": API_KEY}
+        return httpx.post(url, json=body, headers=key, timeout=90, trust_env=False)
+
+    def parked() -> list[dict[str, Any]] | None:
+        jobs = stack.http.get("/v1/jobs?queue=parked").json()["jobs"]
+        return jobs if len(jobs) == waiting else None
+
+    with ThreadPoolExecutor(waiting) as clients:
+        asked = [clients.submit(ask) for _ in range(waiting)]
+        jobs = wait_until(parked, what="all to wait")
+        pong = stack.http.get("/v1/ping").json()
+        answered = [future for future in asked if future.done()]
+        for job in jobs:
+            stack.http.post(f"/v1/jobs/{job['id']}/cancel")
+
+    assert (pong["ok"], answered) == (True, [])
+    assert {future.result().json()["results"][0]["error"]["code"] for future in asked} == {"JOB_CANCELLED"}
