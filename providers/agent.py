@@ -21,6 +21,7 @@ from providers.answer import Answer
 from providers.base import Message, ToolCall, Usage
 from providers.conversation import conversation
 from providers.faults import Fault
+from providers.mcp import tools as mcp
 from providers.money import amount
 from providers.paying import Bill
 from providers.remembering import Remembering
@@ -50,6 +51,8 @@ class Dialogue:
     """What came into the conversation from outside: nobody vouches for it, and it may try to give orders."""
     denied: list[list[str]] = field(default_factory=list)
     """Calls, as function and arguments, that a person has refused: nobody is asked twice."""
+    served: list[str] = field(default_factory=list)
+    """Functions that are tools of MCP servers."""
     bill: Bill = field(default_factory=Bill)
 
     @classmethod
@@ -70,7 +73,8 @@ class Dialogue:
             "results of tools": any(message["role"] == "tool" for message in messages),
         }
         untrusted = [name for name, is_so in outside.items() if is_so]
-        return cls(messages, given_tools, remembering.context, untrusted=untrusted)
+        served = mcp.known(tool["function"]["name"] for tool in given_tools)
+        return cls(messages, given_tools, remembering.context, untrusted=untrusted, served=served)
 
     @classmethod
     def resume(cls, state: dict[str, Any], children: Sequence[ChildResult]) -> Self:
@@ -105,13 +109,14 @@ class Dialogue:
             "pending": self.pending,
             "untrusted": self.untrusted,
             "denied": self.denied,
+            "served": self.served,
             "usage": usage and dict(usage.__dict__),
             "cost_usd": None if self.bill.cost_usd is None else amount(self.bill.cost_usd),
         }
 
     def wants_tools(self, answer: Answer) -> bool:
         """Whether calls of an answer are for us to make: not those of functions that only the caller knows."""
-        own = {tool["function"]["name"] for tool in self.tools} - TOOLS.keys()
+        own = {tool["function"]["name"] for tool in self.tools} - TOOLS.keys() - set(self.served)
         return bool(answer.calls) and not any(call.name in own for call in answer.calls)
 
     def start_round(self, answer: Answer, job_id: uuid.UUID, log: Log) -> list[Child]:
@@ -165,7 +170,7 @@ class Dialogue:
         """What a call has changed for those after it."""
         if (child.error or {}).get("code") == errors.APPROVAL_DENIED.name:
             self.denied.append([call["function"], call["arguments"]])
-        elif TOOLS[call["function"]].is_outside and call["function"] not in self.untrusted:
+        elif tools.is_outside(call["function"]) and call["function"] not in self.untrusted:
             self.untrusted.append(call["function"])
 
     def _add_result(self, call: dict[str, Any], payload: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from jobs.bodies import Whole
 from jobs.models import TERMINAL, Job, Status
 from jobs.requests import parse_new_job
 from providers import tools
-from providers.tools import TOOLS
+from providers.mcp import tools as mcp
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 from rauskuclaw.patterns import QUEUE
@@ -140,10 +140,13 @@ def _all_ended(made: Sequence[Made]) -> bool:
 
 
 def _make_one(call: Call, queue: str, principal: Principal) -> Made:
-    tool = TOOLS.get(call.name)
+    tool = tools.find(call.name)
     if tool is None:
         return _refused(call, errors.UNKNOWN_TOOL, f"there is no tool {call.name!r}; GET /v1/agent-tools lists them")
-    body = {"type": tool.job_type, "queue": queue, "input": call.arguments or {}, "tags": ["agent-tool"]}
+    given = call.arguments or {}
+    if tool.mcp is not None and (fault := mcp.refusal_of(tool.mcp) or mcp.argument_fault(tool.mcp, given)):
+        return _refused(call, errors.JOB_CREATE_FAILED, fault)
+    body = {"type": tool.job_type, "queue": queue, "input": tool.input_of(given), "tags": ["agent-tool"]}
     try:
         new = parse_new_job(body)
         job = submission.submit(new, created_by=principal.actor, principal=principal).job

@@ -12,6 +12,9 @@ from access.credentials import uses_every_queue
 from jobs.handlers import registry
 from jobs.models import JobType
 from jobs.requests import check_input
+from providers.mcp import tools as mcp
+from providers.mcp.models import McpTool
+from providers.mcp.naming import PREFIX
 from rauskuclaw.config_handlers import ApprovalPolicy
 from rauskuclaw.errors import Problem
 
@@ -43,15 +46,27 @@ class Tool:
     approval: ApprovalPolicy = "always"
     is_outside: bool = False
     """Whether its result is text that nobody here vouches for: pages, programs' output."""
+    mcp: McpTool | None = None
+    """The tool of an MCP server that it is; its schema then is its own."""
+
+    def input_of(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Of the job that makes a call."""
+        if self.mcp is None:
+            return arguments
+        return {"server": self.mcp.server.name, "tool": self.mcp.name, "arguments": arguments}
 
     def as_spec(self) -> dict[str, Any]:
         """As OpenAI's chat completions have it."""
-        parameters = {
-            "type": "object",
-            "properties": dict(self.properties),
-            "required": [self.required],
-            "additionalProperties": False,
-        }
+        parameters = (
+            self.mcp.input_schema
+            if self.mcp
+            else {
+                "type": "object",
+                "properties": dict(self.properties),
+                "required": [self.required],
+                "additionalProperties": False,
+            }
+        )
         function = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": function}
 
@@ -114,7 +129,7 @@ TOOLS = {
         ),
     )
 }  # fmt: skip
-"""By the name of the function."""
+"""Ours, by the name of the function. Those of MCP servers are in their rows."""
 
 
 class ToolRefused(Exception):
@@ -129,7 +144,28 @@ def offered() -> list[Tool]:
     """The tools that work now: their job types are enabled, and their settings switch them on. Reads the database."""
     enabled = set(JobType.objects.filter(enabled=True, handler__startswith="builtin:").values_list("name", flat=True))
     config = runtime_tools.now_effective()
-    return [it for it in TOOLS.values() if it.job_type in enabled and (not it.switch or getattr(config, it.switch))]
+    own = [it for it in TOOLS.values() if it.job_type in enabled and (not it.switch or getattr(config, it.switch))]
+    return own + ([_of(row) for row in mcp.offered()] if mcp.JOB_TYPE in enabled else [])
+
+
+def find(name: str) -> Tool | None:
+    """The tool of a function, whether or not it works now. Reads the database for those of MCP servers."""
+    if not name.startswith(PREFIX):
+        return TOOLS.get(name)
+    row = mcp.find(name)
+    return None if row is None else _of(row)
+
+
+def is_outside(name: str) -> bool:
+    """Whether the results of a function that `find` knows, or knew, are text that nobody here vouches for."""
+    return name.startswith(PREFIX) or TOOLS[name].is_outside
+
+
+def _of(row: McpTool) -> Tool:
+    return Tool(
+        row.function, mcp.JOB_TYPE, mcp.description_of(row), "", {},
+        approval=row.effective_approval, is_outside=True, mcp=row,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +195,7 @@ def checked(name: str, arguments: str) -> Wanted:
 
     Raises ToolRefused: TOOL_UNKNOWN, TOOL_DISABLED, TOOL_HANDLER_BLOCKED, TOOL_EXEC_ERROR for a bad input.
     """
-    tool = TOOLS.get(name)
+    tool = find(name)
     if tool is None:
         raise ToolRefused("TOOL_UNKNOWN", f"there is no tool {name[:80]!r}")
     job_type = JobType.objects.filter(name=tool.job_type).first()
@@ -169,13 +205,20 @@ def checked(name: str, arguments: str) -> Wanted:
         raise ToolRefused("TOOL_HANDLER_BLOCKED", f"the handler of {tool.job_type} is not for models")
     if tool.switch and not getattr(runtime_tools.now_effective(), tool.switch):
         raise ToolRefused("TOOL_DISABLED", f"{tool.job_type} is switched off")
+    if tool.mcp is not None and (refusal := mcp.refusal_of(tool.mcp)):
+        raise ToolRefused("TOOL_DISABLED", refusal)
     try:
         given = json.loads(arguments or "{}")
     except ValueError:
         given = None
     if not isinstance(given, dict):
         raise ToolRefused("TOOL_EXEC_ERROR", "the arguments are no JSON object")
-    wanted = {field: value for field, value in given.items() if field in tool.properties}
+    if tool.mcp is None:
+        wanted = {field: value for field, value in given.items() if field in tool.properties}
+    elif fault := mcp.argument_fault(tool.mcp, given):
+        raise ToolRefused("TOOL_EXEC_ERROR", fault)
+    else:
+        wanted = tool.input_of(given)
     try:
         check_input(wanted, job_type.handler)
     except Problem as problem:

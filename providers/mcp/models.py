@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+
+from rauskuclaw.config_handlers import ApprovalPolicy
 
 MAX_SERVER_NAME = 32
 
@@ -112,6 +116,6 @@ class McpTool(models.Model):
         return self.accepted_hash == self.definition_hash
 
     @property
-    def effective_approval(self) -> Approval:
+    def effective_approval(self) -> ApprovalPolicy:
         """Its own policy, else its server's."""
-        return Approval(self.approval or self.server.approval)
+        return cast("ApprovalPolicy", self.approval or self.server.approval)

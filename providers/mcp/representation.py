@@ -55,5 +55,5 @@ def tool_json(tool: McpTool) -> dict[str, Any]:
         "changed_at": iso_ms_or_none(tool.changed_at),
         "enabled": tool.enabled,
         "approval": tool.approval or None,
-        "effective_approval": tool.effective_approval.value,
+        "effective_approval": tool.effective_approval,
     }

@@ -88,7 +88,7 @@ def change_tool(server: str, name: str, wanted: ToolChange, *, by: str) -> McpTo
         tool.enabled = tool.enabled if wanted.enabled is None else wanted.enabled
         tool.approval = tool.approval if wanted.approval is None else wanted.approval
         tool.save()
-        facts = {"accepted": wanted.accept, "enabled": tool.enabled, "approval": tool.effective_approval.value}
+        facts = {"accepted": wanted.accept, "enabled": tool.enabled, "approval": tool.effective_approval}
         audit.record(
             actor=by, action="mcp_tool.updated", object_type="mcp_tool", object_id=tool.function, details=facts
         )

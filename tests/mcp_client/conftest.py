@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from jobs.job_types import seed
-from jobs.models import JobType
 from providers.mcp import calls, servers
 from providers.mcp.listing import Refreshed
 from providers.mcp.models import McpServer
@@ -23,6 +21,7 @@ from providers.mcp.outputs import CallOutput
 from providers.mcp.requests import NewServer, ToolChange
 from rauskuclaw import config, netguard
 from tests.admin.conftest import admin  # noqa: F401 - the fixture
+from tests.approvals.conftest import asked  # noqa: F401 - the fixture
 from tests.operations.conftest import manage  # noqa: F401 - the fixture
 
 SERVER = Path(__file__).parents[1] / "mcpserver" / "server.py"
@@ -72,14 +71,14 @@ def behaviour(tmp_path: Path) -> Behaviour:
 
 
 @pytest.fixture
-def switched_on(transactional_db: None, configure: Configure, tmp_path: Path) -> None:
+def switched_on(transactional_db: None, make_type: Any, configure: Configure, tmp_path: Path) -> None:
     """The client may ask commands of this Python, and servers on loopback; and `mcp.call` is enabled."""
     configure(
         MCP_CLIENT_ENABLED=1, MCP_STDIO_ALLOWLIST=sys.executable, MCP_PRIVATE_HOSTS="127.0.0.1",
         VAR_DIR=str(tmp_path / "var"),
     )  # fmt: skip
-    seed()
-    JobType.objects.filter(name="mcp.call").update(enabled=True)
+    for name, handler in (("mcp.call", "builtin:mcp.call"), ("system.mcp.refresh", "builtin:mcp.refresh")):
+        make_type(name, handler=handler, default_max_attempts=1)
 
 
 Register = Callable[..., McpServer]

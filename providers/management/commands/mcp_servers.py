@@ -117,8 +117,7 @@ class Command(OperatorCommand):
     def _tools(self, server: str, **_: Any) -> Answer:
         found = list(servers.find(server).tools.select_related("server").order_by("name"))
         lines: list[list[Cell | str]] = [
-            [it.name, _state(it), it.effective_approval.value, it.definition_hash[:12], it.description[:60]]
-            for it in found
+            [it.name, _state(it), it.effective_approval, it.definition_hash[:12], it.description[:60]] for it in found
         ]
         heads = ("name", "state", "approval", "definition", "what it says of itself")
         text = table(heads, lines, self.paint) if lines else "No tools: refresh the server."
