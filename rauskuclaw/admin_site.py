@@ -15,6 +15,7 @@ _GROUPS = (
         (
             ("Jobs", "work", "jobs.job"),
             ("Chats", "forum", "chat.thread"),
+            ("Approvals", "how_to_reg", "jobs.approval"),
             ("Schedules", "event_repeat", "schedules.schedule"),
             ("Queues", "low_priority", "jobs.queue"),
             ("Job types", "category", "jobs.jobtype"),

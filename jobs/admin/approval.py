@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from access.admin import actor_of
-from jobs.admin.common import ReadOnlyAdmin, badge, each, json_block
-from jobs.approvals import decisions
+from jobs.admin.common import ReadOnlyAdmin, back_to, badge, dialog, each, json_block
+from jobs.approvals import decisions, queries
 from jobs.approvals.models import Approval
 from jobs.lookup import id_range
+from jobs.queries import parse_id
 from rauskuclaw.admin_filters import MomentFilter
 
+SHOWN_CHARS = 40
 STATE_LABELS = {
     "pending": "warning", "approved": "success", "denied": "danger", "expired": "default", "withdrawn": "default",
 }  # fmt: skip
 
 
+class NoteForm(BaseDialogForm):  # type: ignore[misc]
+    """What the person has to say of it."""
+
+    note = forms.CharField(required=False, max_length=2000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+
+
 @admin.register(Approval)
 class ApprovalAdmin(ReadOnlyAdmin):
-    """Whoever may `change` approvals may decide; the list shows all of each input that fits a line."""
+    """Whoever may `change` approvals may decide, about many by their beginnings or about one by all of it."""
 
     list_display = [
-        "job_link",
-        "shown_state",
         "name",
+        "shown_state",
+        "job_link",
         "shown_input",
         "reason",
         "requested_at",
@@ -45,6 +58,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     ordering = ["-requested_at", "-job"]
     list_select_related = ["job"]
     actions = ["approve", "deny"]
+    actions_detail = ["approve_one", "deny_one"]
     fieldsets = [
         (None, {"fields": [("shown_state", "job_link"), "name", "reason", "shown_whole_input", "arguments_hash"]}),
         ("When", {"fields": [("requested_at", "requested_by"), "expires_at"]}),
@@ -82,28 +96,66 @@ class ApprovalAdmin(ReadOnlyAdmin):
     @admin.display(description="input")
     def shown_input(self, approval: Approval) -> SafeString:
         """What it would be run with, in a line."""
-        text = str(approval.job.input)
-        return format_html('<span class="rc-mono">{}</span>', text if len(text) <= 120 else f"{text[:119]}…")
+        text = json.dumps(approval.job.input, ensure_ascii=False)
+        shown = text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+        return format_html('<span class="rc-mono">{}</span>', shown)
 
     @admin.display(description="input")
     def shown_whole_input(self, approval: Approval) -> SafeString:
         """All of it."""
         return json_block(approval.job.input)
 
-    def has_decide_permission(self, request: HttpRequest) -> bool:
+    def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         """Who may use the actions."""
         return request.user.has_perm("jobs.change_approval")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """None where nothing is to be decided any more."""
+        is_open = queries.pending(_one(object_id)).exists()
+        return super().get_actions_detail(request, object_id) if is_open else []
 
     @admin.action(description="Approve the selected calls", permissions=["decide"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Approval]) -> None:
         """Let each of them begin."""
-
-        def verb(approval: Any) -> object:
-            return decisions.approve(approval, arguments_hash=approval.arguments_hash, by=actor_of(request))
-
-        each(request, queryset, verb, "Approved", "Not approved")
+        _approve(request, queryset, "")
 
     @admin.action(description="Deny the selected calls", permissions=["decide"])
     def deny(self, request: HttpRequest, queryset: QuerySet[Approval]) -> None:
         """Cancel each of them."""
-        each(request, queryset, partial(decisions.deny, by=actor_of(request)), "Denied", "Not denied")
+        _deny(request, queryset, "")
+
+    @dialog(
+        "Approve", icon="check", variant=ActionVariant.PRIMARY, title="Let this call be made?", submit="Yes, make it",
+        text="It is run with exactly the input of this page.", permission="decide", form=NoteForm,
+    )  # fmt: skip
+    def approve_one(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Let the call of this page be made, once the dialog was answered."""
+        _approve(request, _one(object_id), form.cleaned_data["note"])
+        return back_to(request, "admin:jobs_approval_change", object_id)
+
+    @dialog(
+        "Deny", icon="block", variant=ActionVariant.DANGER, title="Refuse this call?", submit="Yes, refuse it",
+        text="It is not made. The model is told your note, and goes on.", permission="decide", form=NoteForm,
+    )  # fmt: skip
+    def deny_one(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Refuse the call of this page, once the dialog was answered."""
+        _deny(request, _one(object_id), form.cleaned_data["note"])
+        return back_to(request, "admin:jobs_approval_change", object_id)
+
+
+def _one(object_id: object) -> QuerySet[Approval]:
+    found = parse_id(str(object_id))
+    return Approval.objects.select_related("job").filter(pk__in=[found] if found else [])
+
+
+def _approve(request: HttpRequest, approvals: QuerySet[Approval], note: str) -> None:
+    by = actor_of(request)
+
+    def verb(approval: Any) -> object:
+        return decisions.approve(approval, arguments_hash=approval.arguments_hash, by=by, note=note)
+
+    each(request, approvals, verb, "Approved", "Not approved")
+
+
+def _deny(request: HttpRequest, approvals: QuerySet[Approval], note: str) -> None:
+    each(request, approvals, partial(decisions.deny, by=actor_of(request), note=note), "Denied", "Not denied")

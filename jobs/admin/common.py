@@ -11,15 +11,21 @@ from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
+from unfold.decorators import action as dialog_action
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
 
 from jobs.queries import estimate
 from rauskuclaw.errors import Problem
+
+Method = Callable[..., HttpResponse]
 
 LISTED_ROWS = 10_000
 """Where counting stops and the pages end: beyond, one narrows the filters."""
@@ -102,6 +108,31 @@ def each(request: HttpRequest, rows: Iterable[Model], verb: Callable[[Any], obje
     for (level, told), names in outcomes.items():
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
         messages.add_message(request, level, f"{told} {', '.join(names[:10])}{more}".strip())
+
+
+def dialog(
+    verb: str,
+    *,
+    icon: str,
+    variant: ActionVariant,
+    title: str,
+    text: str,
+    submit: str,
+    permission: str = "act",
+    form: type[BaseDialogForm] | None = None,
+) -> Callable[[Method], Method]:
+    """An action of a row's page that asks before it acts. form: what else it asks for."""
+    decorator: Callable[[Method], Method] = dialog_action(
+        description=verb, permissions=[permission], icon=icon, variant=variant, url_path=verb.lower(),
+        dialog={"title": title, "description": text, "form_class": form, "form_submit_text": submit},
+    )  # fmt: skip
+    return decorator
+
+
+def back_to(request: HttpRequest, page: str, object_id: str) -> HttpResponse:
+    """To a row's page. htmx, which sends the dialog, follows a header instead of a redirect."""
+    url = reverse(page, args=[object_id])
+    return HttpResponse(headers={"HX-Redirect": url}) if "HX-Request" in request.headers else HttpResponseRedirect(url)
 
 
 def badge(kind: str, text: str) -> SafeString:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
-from unfold.decorators import action as dialog_action
 from unfold.enums import ActionVariant
 
 from access.admin import actor_of
 from jobs import lifecycle, queries, results
-from jobs.admin.common import ReadOnlyAdmin, badge, each, json_block
+from jobs.admin.common import ReadOnlyAdmin, back_to, badge, dialog, each, json_block
 from jobs.explain import explain
 from jobs.lifecycle import RULES
 from jobs.lookup import id_range
@@ -30,8 +27,6 @@ from jobs.text import took_sec
 from rauskuclaw.admin_filters import MomentFilter
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.operations.text import span
-
-Method = Callable[..., HttpResponse]
 
 LOG_LINES = 200
 STATUS_LABELS = {
@@ -83,17 +78,6 @@ class TypeFilter(DropdownFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """Narrow it."""
         return queryset.filter(type=self.value()) if self.value() else queryset
-
-
-def _dialog(
-    verb: str, *, icon: str, variant: ActionVariant, title: str, text: str, submit: str
-) -> Callable[[Method], Method]:
-    """An action of the job's page that asks before it acts."""
-    decorator: Callable[[Method], Method] = dialog_action(
-        description=verb, permissions=["act"], icon=icon, variant=variant, url_path=verb.lower(),
-        dialog={"title": title, "description": text, "form_class": None, "form_submit_text": submit},
-    )  # fmt: skip
-    return decorator
 
 
 @admin.register(Job)
@@ -226,23 +210,23 @@ class JobAdmin(ReadOnlyAdmin):
         """Run each of them again."""
         self._retry(request, queryset)
 
-    @_dialog(
+    @dialog(
         "Cancel", icon="cancel", variant=ActionVariant.DANGER, title="Cancel this job?", submit="Yes, cancel it",
         text="If it runs, its work is stopped at once. A cancelled job can be retried.",
     )  # fmt: skip
     def cancel_job(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Cancel the job of this page, once the dialog was answered."""
         self._cancel(request, _one(object_id))
-        return _back_to(request, object_id)
+        return back_to(request, "admin:jobs_job_change", object_id)
 
-    @_dialog(
+    @dialog(
         "Retry", icon="replay", variant=ActionVariant.PRIMARY, title="Run this job again?", submit="Yes, run it again",
         text="It is queued as a new series of attempts, with the same input.",
     )  # fmt: skip
     def retry_job(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Run the job of this page again, once the dialog was answered."""
         self._retry(request, _one(object_id))
-        return _back_to(request, object_id)
+        return back_to(request, "admin:jobs_job_change", object_id)
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Only what the job's status allows."""
@@ -273,9 +257,3 @@ def _compact(meta: object) -> str:
 
 def _one(object_id: object) -> QuerySet[Job]:
     return Job.objects.filter(pk__in=[found] if (found := queries.parse_id(str(object_id))) else [])
-
-
-def _back_to(request: HttpRequest, object_id: str) -> HttpResponse:
-    """To the job's page. htmx, which sends the dialog, follows a header instead of a redirect."""
-    url = reverse("admin:jobs_job_change", args=[object_id])
-    return HttpResponse(headers={"HX-Redirect": url}) if "HX-Request" in request.headers else HttpResponseRedirect(url)
