@@ -67,12 +67,7 @@ class Dialogue:
             else:
                 log("Agent tool calling requested but no runtime-enabled tools available", "warn")
         messages = repo_context.in_front(conversation(given), given)
-        outside = {
-            "the conversation so far": given.untrusted_text,
-            "memory": remembering.has_untrusted,
-            "results of tools": any(message["role"] == "tool" for message in messages),
-        }
-        untrusted = [name for name, is_so in outside.items() if is_so]
+        untrusted = remembering.untrusted + ["results of tools"] * any(message["role"] == "tool" for message in messages)
         served = mcp.known(tool["function"]["name"] for tool in given_tools)
         return cls(messages, given_tools, remembering.context, untrusted=untrusted, served=served)
 
@@ -81,7 +76,8 @@ class Dialogue:
         """One that goes on after its tools. Raises Fault AGENT_LOOP."""
         usage, cost = state.pop("usage"), state.pop("cost_usd")
         bill = Bill(usage and Usage(**usage), None if cost is None else Decimal(cost))
-        dialogue = cls(**state, bill=bill)
+        # A state that was saved before conversations noted it does not say what came from outside.
+        dialogue = cls(**{"untrusted": ["the conversation so far"], **state}, bill=bill)
         ended = iter(children)
         for call in dialogue.pending:
             payload = call.get("payload")

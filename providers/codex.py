@@ -24,6 +24,8 @@ from rauskuclaw.config import load
 MAX_PROMPT_BYTES = 120_000
 """It is an argument of a command, and Linux takes none of more than 128 KiB."""
 MAX_OUTPUT_CHARS = 8_000_000
+OWN_ITEMS = frozenset({"agent_message", "reasoning", "todo_list", "file_change", "error"})
+"""What it says of itself; every other item of its events is the use of a tool."""
 TRANSIENT = re.compile(r"stream disconnected|error sending request|connection reset|timed out", re.IGNORECASE)
 
 
@@ -51,6 +53,8 @@ class Run:
     usage: Usage | None
     retries: int
     events: int
+    used_tools: bool
+    """Whether it read what commands, searches or servers of its own told it."""
 
 
 @dataclass
@@ -127,7 +131,7 @@ class Codex:
             fault = self._fault(done, found, prompt, retries)
             if fault is None:
                 text, usage = _outcome(found)
-                return Run(text, usage, retries, len(found))
+                return Run(text, usage, retries, len(found), any(map(_is_tool_use, found)))
             wait_sec = self.backoff_sec * 2 ** min(retries, 6)
             if retries == self.retries or not TRANSIENT.search(fault.message) or remaining_sec() <= wait_sec:
                 raise fault
@@ -229,6 +233,11 @@ def _message_of(event: Mapping[str, Any]) -> str | None:
     if event.get("type") == "item.completed" and isinstance(item, Mapping) and item.get("type") == "agent_message":
         return str(item.get("text", ""))
     return None
+
+
+def _is_tool_use(event: Mapping[str, Any]) -> bool:
+    item = event.get("item")
+    return isinstance(item, Mapping) and item.get("type") not in OWN_ITEMS
 
 
 def _said(event: Mapping[str, Any] | None) -> str:

@@ -184,14 +184,14 @@ class CodexChat(Handler[ChatInput, CodexOutput]):
             prompt_of(ctx.input)
         remembering = Remembering.begin(ctx.input, ctx.log)
         with telling(ctx.log, handler=self.id, provider=self.provider):
-            output = self._answer(ctx, remembering.given)
+            output = self._answer(ctx, remembering)
         output = remembering.end(output, ctx.job_id, ctx.log)
         facts = output.model_dump(include={"local_provider", "command_preview", "auth_mode"})
         ctx.log("Provider-backed handler completed", **completed_meta(self.id, output, **facts))
         return output
 
-    def _answer(self, ctx: JobContext[ChatInput], given: ChatInput) -> CodexOutput:
-        prompt = prompt_of(given)
+    def _answer(self, ctx: JobContext[ChatInput], remembering: Remembering) -> CodexOutput:
+        prompt = prompt_of(remembering.given)
         codex = Codex.prepare()
         bill = Bill()
         run = self._run(ctx, codex, prompt, bill)
@@ -201,6 +201,7 @@ class CodexChat(Handler[ChatInput, CodexOutput]):
             output_text=run.text,
             finish_reason="stop",
             usage=bill.as_json() if run.usage else None,
+            untrusted_sources=remembering.untrusted + ["codex's own tools"] * run.used_tools or None,
             local_provider=codex.local_provider if codex.mode == "oss" else None,
             command_preview=codex.preview(prompt),
             codex_home=str(codex.home),

@@ -27,6 +27,12 @@ class Remembering:
     has_untrusted: bool = False
     """Whether memory gave anything that nobody vouches for."""
 
+    @property
+    def untrusted(self) -> list[str]:
+        """What came from outside into what is to be asked."""
+        outside = {"the conversation so far": self.given.untrusted_text, "memory": self.has_untrusted}
+        return [name for name, is_so in outside.items() if is_so]
+
     @classmethod
     def begin(cls, given: ChatInput, log: Log, *, state: Mapping[str, Any] | None = None) -> Self:
         """Look up what the input asks for; once for a job, so not where it goes on after its tools, from `state`.

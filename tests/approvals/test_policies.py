@@ -10,6 +10,7 @@ from access import keys, ui_prefs
 from jobs.approvals import decisions
 from jobs.approvals.models import Approval
 from memory.models import Memory
+from providers.agent import Dialogue
 from tests.approvals.conftest import WRITE, Asked
 from tests.jobs.test_groups import now, run_all
 from tests.modelserver import ModelServer, Reply, ToolCall
@@ -56,6 +57,15 @@ def test_calls_of_one_round_were_asked_for_before_any_of_them_told_anything(shel
 
     assert (job.status, reasons()) == ("succeeded", [])
     assert (job.result or {})["untrusted_sources"] == ["tool_exec"]
+
+
+def test_a_conversation_saved_before_any_noted_it_counts_as_from_outside() -> None:
+    state = Dialogue(messages=[], tools=[]).as_state()
+    del state["untrusted"], state["denied"]
+
+    resumed = Dialogue.resume(state, [])
+
+    assert (resumed.untrusted, resumed.denied) == (["the conversation so far"], [])
 
 
 def test_a_policy_of_never_asks_nobody(shell: None, asked: Asked) -> None:

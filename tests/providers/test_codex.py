@@ -87,6 +87,26 @@ def test_the_last_message_is_the_answer(codex: Codex) -> None:
     }  # fmt: skip
 
 
+COMMAND = {"type": "item.completed", "item": {"id": "item_0", "type": "command_execution", "command": "ls"}}
+
+
+@pytest.mark.parametrize(
+    ("lines", "given", "sources"),
+    [
+        ([message("Hi."), DONE], {}, None),
+        ([message("Hi."), DONE], {"untrusted_text": True}, ["the conversation so far"]),
+        ([COMMAND, message("Hi."), DONE], {}, ["codex's own tools"]),
+    ],
+    ids=["nothing", "said-by-the-client", "a-command"],
+)
+def test_the_answer_names_what_came_from_outside(
+    lines: list[Any], given: dict[str, Any], sources: list[str] | None, codex: Codex
+) -> None:
+    output = codex({"lines": lines}, prompt="Hello", **given)
+
+    assert output.get("untrusted_sources") == sources
+
+
 def test_the_command_is_the_contracts(codex: Codex, tmp_path: Path) -> None:
     output = codex(
         prompt="--help", system="Be brief.", messages=[{"role": "assistant", "content": "Hi"}, {"role": "x"}]
