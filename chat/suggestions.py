@@ -13,7 +13,7 @@ from access.principals import Principal
 from chat import queries, suggesting
 from chat.models import Message, Suggestion, SuggestionState
 from chat.requests import Decision, Settings
-from jobs import intents
+from jobs import intents, job_types
 from jobs.models import Job, JobType
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
@@ -34,6 +34,12 @@ def note(message: Message, *, asked: str, has_untrusted: bool) -> list[Suggestio
         message.facts = {**message.facts, "suggestions_dropped": found.dropped}
     policy = settings.suggestions.policy()
     untrusted = [UNTRUSTED] if has_untrusted and policy.mode != "never" else []
+    names = {it.fields["type"] for it in found.suggestions} if has_untrusted else set()
+    chats = job_types.with_input_field("untrusted_text", names)
+    for it in found.suggestions:
+        if it.fields["type"] in chats:
+            # The question to another model was written with that text in view, so it is such text itself.
+            it.fields["input"]["untrusted_text"] = True
     return Suggestion.objects.bulk_create(
         Suggestion(
             message=message, position=it.position, fields=it.fields, reasons=policy.reasons(it.fields) + untrusted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -183,6 +184,13 @@ def seed() -> int:
     ]
     JobType.objects.bulk_create(missing, ignore_conflicts=True)
     return len(missing)
+
+
+def with_input_field(field: str, names: Collection[str]) -> frozenset[str]:
+    """Those of the types whose handler's input has the field. One statement, none for no types."""
+    found = JobType.objects.filter(name__in=names).values_list("name", "handler") if names else ()
+    handlers = {name: registry.get(handler_id) for name, handler_id in found}
+    return frozenset(name for name, it in handlers.items() if it is not None and field in it.Input.model_fields)
 
 
 def create(new: NewJobType, *, by: str) -> JobType:

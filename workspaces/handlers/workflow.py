@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from jobs import groups
+from jobs import groups, job_types
 from jobs.groups import Succeeded
 from jobs.handlers.base import AttemptFailed, Child, ChildResult, Handler, JobContext
 from jobs.handlers.fields import ObjectInput
@@ -28,6 +28,8 @@ from workspaces.workflows.definition import Step, Workflow
 
 FOLDER = "workflows"
 MAX_FILE_BYTES = 1_048_576
+UNTRUSTED = "untrusted_text"
+"""Field of a chat's input: it holds text from outside (docs/approvals.md)."""
 
 
 class WorkflowInput(ObjectInput):
@@ -220,6 +222,9 @@ def _input_of(step: Step, params: Mapping[str, Any], results: Mapping[str, Any],
             filled["depends_on"] = [str(job_id) for job_id in depends_on]
         if writes_whole_file(step.type, filled):
             filled.setdefault("create_if_missing", True)
+        # What other steps brought may be a page: nobody vouches for it, unless the workflow's author does.
+        if templates.steps_named(step.input, list(results)) and job_types.with_input_field(UNTRUSTED, [step.type]):
+            filled.setdefault(UNTRUSTED, True)
     return json.loads(dumps(filled))
 
 
