@@ -67,7 +67,8 @@ class Dialogue:
             else:
                 log("Agent tool calling requested but no runtime-enabled tools available", "warn")
         messages = repo_context.in_front(conversation(given), given)
-        untrusted = remembering.untrusted + ["results of tools"] * any(message["role"] == "tool" for message in messages)
+        has_results = any(message["role"] == "tool" for message in messages)
+        untrusted = remembering.untrusted + ["results of tools"] * has_results
         served = mcp.known(tool["function"]["name"] for tool in given_tools)
         return cls(messages, given_tools, remembering.context, untrusted=untrusted, served=served)
 
