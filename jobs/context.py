@@ -21,8 +21,9 @@ from rauskuclaw.config import load
 class AsyncAttemptContext:
     """The real `AsyncJobContext`."""
 
-    def __init__(self, claim: Claim, parsed_input: BaseModel, buffer: LogBuffer) -> None:
+    def __init__(self, claim: Claim, parsed_input: BaseModel, buffer: LogBuffer, *, cookie: str) -> None:
         self.job_id = claim.id
+        self.cookie = cookie
         self.attempt = claim.attempts
         self.input: Any = parsed_input
         self.deadline = datetime.now(UTC) + timedelta(seconds=claim.timeout_sec)
@@ -69,10 +70,6 @@ class AsyncAttemptContext:
 class AttemptContext(AsyncAttemptContext):
     """The real `JobContext`."""
 
-    def __init__(self, claim: Claim, parsed_input: BaseModel, buffer: LogBuffer, *, cookie: str) -> None:
-        super().__init__(claim, parsed_input, buffer)
-        self._cookie = cookie
-
     def run_process(
         self,
         argv: list[str],
@@ -87,7 +84,7 @@ class AttemptContext(AsyncAttemptContext):
         """Run a command that cannot outlive the attempt; see `JobContext.run_process`."""
         return processes.run(
             argv,
-            cookie=self._cookie,
+            cookie=self.cookie,
             timeout_sec=min(timeout_sec, max(0.001, self.remaining_sec())),
             env=env,
             cwd=cwd or self.workspace,

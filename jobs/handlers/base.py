@@ -148,6 +148,8 @@ class AsyncJobContext(Protocol[InputT]):
     """When the soft time limit raises `TimeLimit` in the handler; aware, UTC."""
     workspace: Path
     """The handlers' working directory; it exists."""
+    cookie: str
+    """What marks the processes of the attempt (`jobs.processes`), for a handler that starts one itself."""
     children: Sequence[ChildResult]
     """What the jobs of the last `spawn` came to, in its order; empty as long as there was none."""
     state: Any

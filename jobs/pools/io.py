@@ -25,6 +25,7 @@ from weakref import WeakSet
 from jobs import attempts
 from jobs.attempts import Ending
 from jobs.context import AsyncAttemptContext
+from jobs.execution import cookie
 from jobs.handlers.base import AsyncHandler, TimeLimit
 from jobs.log_buffer import LogBuffer
 from jobs.pools import Death, End
@@ -154,7 +155,8 @@ class IOPool:
             handler = attempts.handler_of(claim)
             if not isinstance(handler, AsyncHandler):
                 return await self._in_database(lambda: attempts.misrouted(claim, handler))
-            context = AsyncAttemptContext(claim, attempts.parsed_input(claim, handler, buffer), buffer)
+            given, mark = attempts.parsed_input(claim, handler, buffer), cookie(self._node, claim.id, claim.fence)
+            context = AsyncAttemptContext(claim, given, buffer, cookie=mark)
             context.workspace.mkdir(parents=True, exist_ok=True)
             if attempt.why is not None:
                 raise asyncio.CancelledError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,17 +56,24 @@ class Target:
         values = [*self.headers.values(), *self.env.values()]
         return values + [word for value in values for word in value.split() if word != value]
 
-    async def visit(self, step: Callable[[Session], Awaitable[T]], *, most_sec: float) -> T:
-        """Connect and run `step`, within the server's time limits and `most_sec`. Raises AttemptFailed."""
+    async def visit(self, step: Callable[[Session], Awaitable[T]], *, most_sec: float, cookie: str) -> T:
+        """Connect and run `step`, within the server's time limits and `most_sec`. Raises AttemptFailed.
+
+        cookie: of the attempt; "" outside of jobs.
+        """
         timeout_sec = min(float(self.server.call_timeout_sec), max(0.1, most_sec))
         connect_sec = min(float(self.server.connect_timeout_sec), timeout_sec)
-        return await visit(self._link(timeout_sec), step, connect_timeout_sec=connect_sec, timeout_sec=timeout_sec)
+        return await visit(
+            self._link(timeout_sec, cookie), step, connect_timeout_sec=connect_sec, timeout_sec=timeout_sec
+        )
 
-    def _link(self, timeout_sec: float) -> Link:
+    def _link(self, timeout_sec: float, cookie: str) -> Link:
         config = load()
         if self.server.transport == McpServer.Transport.STDIO:
             argv = [self._command(config.mcp_stdio_allowlist), *self.server.args]
-            return StdioLink(argv, self.env, config.var_dir / "mcp" / self.server.name)
+            # The last part is of this connection alone: ending it must end no other.
+            mark = f"{cookie or 'mcp'}/{uuid.uuid4()}"
+            return StdioLink(argv, self.env, config.var_dir / "mcp" / self.server.name, mark)
         private_hosts = listed_hosts(config.mcp_private_hosts)
         try:
             # Again: the setting may be another than when the server was registered.
@@ -84,7 +92,7 @@ class Target:
             raise AttemptFailed(errors.POLICY_DENIED, told) from None
 
 
-async def refresh(name: str, *, by: str, most_sec: float) -> Refreshed:
+async def refresh(name: str, *, by: str, most_sec: float, cookie: str = "") -> Refreshed:
     """Ask a server for its tools and take them over. Raises AttemptFailed, which its page shows as well."""
 
     async def step(session: Session) -> tuple[tuple[str, str], list[types.Tool]]:
@@ -93,7 +101,7 @@ async def refresh(name: str, *, by: str, most_sec: float) -> Refreshed:
 
     try:
         target = await in_database(lambda: Target.of(name))
-        server, listed = await target.visit(step, most_sec=most_sec)
+        server, listed = await target.visit(step, most_sec=most_sec, cookie=cookie)
     except AttemptFailed as failed:
         failure = failed
         await in_database(lambda: listing.note_failure(name, failure))
@@ -113,7 +121,14 @@ class Changed(AttemptFailed):
 
 
 async def call(
-    server: str, tool: str, arguments: dict[str, Any], *, by: str, most_sec: float, on_progress: OnProgress
+    server: str,
+    tool: str,
+    arguments: dict[str, Any],
+    *,
+    by: str,
+    most_sec: float,
+    on_progress: OnProgress,
+    cookie: str = "",
 ) -> CallOutput:
     """Call an accepted tool, after a look at whether it still is what was accepted. Raises AttemptFailed."""
     target, row = await in_database(lambda: _callable(server, tool))
@@ -121,7 +136,8 @@ async def call(
         raise AttemptFailed(errors.MCP_ARGUMENTS, f"{row}: {fault}")
     began = time.monotonic()
     try:
-        result = await target.visit(partial(_checked_call, row, arguments, on_progress), most_sec=most_sec)
+        step = partial(_checked_call, row, arguments, on_progress)
+        result = await target.visit(step, most_sec=most_sec, cookie=cookie)
     except Changed as changed:
         noted = changed
         await in_database(lambda: listing.note_change(noted.tool_id, noted.definition, by=by))

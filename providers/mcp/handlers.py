@@ -50,7 +50,7 @@ class McpCall(AsyncHandler[CallInput, CallOutput]):
         ctx.log("Calling MCP tool", server=given.server, tool=given.tool)
         output: CallOutput = await calls.call(
             given.server, given.tool, given.arguments, by=f"job:{ctx.job_id}", most_sec=ctx.remaining_sec(),
-            on_progress=ctx.progress,
+            on_progress=ctx.progress, cookie=ctx.cookie,
         )  # fmt: skip
         ctx.log("MCP tool answered", duration_ms=output.duration_ms, truncated=output.truncated)
         return output
@@ -86,7 +86,9 @@ class McpRefresh(AsyncHandler[RefreshInput, RefreshOutput]):
     async def arun(self, ctx: AsyncJobContext[RefreshInput]) -> RefreshOutput:
         """Fails as `McpCall` does."""
         calls = await _calls()
-        found = await calls.refresh(ctx.input.server, by=f"job:{ctx.job_id}", most_sec=ctx.remaining_sec())
+        found = await calls.refresh(
+            ctx.input.server, by=f"job:{ctx.job_id}", most_sec=ctx.remaining_sec(), cookie=ctx.cookie
+        )
         for name in found.changed:
             ctx.log("A tool is no longer what was accepted: switched off", "warn", tool=name)
         return RefreshOutput(**found.__dict__)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -160,6 +159,8 @@ class StdioLink(Link):
     argv: list[str]
     env: Mapping[str, str] = field(repr=False)
     home: Path
+    mark: str
+    """Of all that it starts, so that it is found when its worker died, too."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -168,8 +169,7 @@ class StdioLink(Link):
     @asynccontextmanager
     async def transport(self) -> AsyncIterator[Streams]:
         """Nothing of the command is left afterwards; it is killed at once where an exception or a cancel ends it."""
-        mark = f"mcp/{uuid.uuid4()}"
-        process = await self._started(mark)
+        process = await self._started()
         # Told from whatever has its pid later.
         known = psutil.Process(process.pid)
         to_session, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -189,7 +189,7 @@ class StdioLink(Link):
                 await asyncio.wait_for(process.wait(), END_SEC)
         finally:
             # In a thread that runs to its end whatever becomes of this task.
-            killing = asyncio.get_running_loop().run_in_executor(None, processes.kill_tree, known, mark)
+            killing = asyncio.get_running_loop().run_in_executor(None, processes.kill_tree, known, self.mark)
             for pump in pumps:
                 pump.cancel()
             for stream in (to_session, from_server, to_server, from_session):
@@ -197,7 +197,7 @@ class StdioLink(Link):
             await asyncio.shield(killing)
             await asyncio.gather(*pumps, process.wait(), return_exceptions=True)
 
-    async def _started(self, mark: str) -> asyncio.subprocess.Process:
+    async def _started(self) -> asyncio.subprocess.Process:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         fixed = {"PATH": processes.COMMAND_PATH, "LANG": "C.UTF-8", "HOME": str(self.home), "TMPDIR": str(self.home)}
         prefix = processes.launcher()
@@ -207,7 +207,7 @@ class StdioLink(Link):
                 processes.require_executable(self.argv[0], fixed["PATH"], self.home)
             return await asyncio.create_subprocess_exec(
                 *prefix, *self.argv, stdin=pipe, stdout=pipe, stderr=pipe, limit=MAX_ANSWER_BYTES, cwd=self.home,
-                env={**fixed, **self.env, processes.ATTEMPT_VARIABLE: mark}, start_new_session=True,
+                env={**fixed, **self.env, processes.ATTEMPT_VARIABLE: self.mark}, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise self.note(errors.MCP_CONFIG, f"the command cannot be started: {error.strerror}") from None

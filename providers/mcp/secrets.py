@@ -1,8 +1,8 @@
 """The values of a server's headers and variables: kept sealed, opened for the moment of a connection.
 
-What an operator sends is a value, which is sealed as `mcp/<server>/headers/<name>`; or a reference: `secret:mcp/…` to
-one that was sealed before, or `enc:…`, sealed for that same name. No other secret of the system can be referred to:
-whoever registers a server could have it sent anywhere.
+What an operator sends is a value, which is sealed as `mcp/<server>/headers/<name>`, or was sealed for that name
+already (`enc:…`); or a reference to another secret whose name begins with `mcp/`. No other secret of the system can be
+referred to: whoever registers a server could have it sent anywhere.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 from access import sealing, secrets
 from access.models import Secret
 from access.secrets import REFERENCE, SecretUnavailable
+from jobs import bodies
 from jobs.handlers.base import AttemptFailed
 from rauskuclaw import errors
 
@@ -48,7 +49,10 @@ def faults_of(kind: Kind, given: Given) -> list[tuple[str, str]]:
 
 
 def kept(server: str, kind: Kind, before: Mapping[str, str], given: Given, *, by: str) -> dict[str, str]:
-    """Seal what was sent; what the row is to hold: name and reference. Writes the database."""
+    """Seal what was sent; what the row is to hold: name and reference. Writes the database.
+
+    Raises VALIDATION_ERROR for a sealed value that does not open.
+    """
     found = dict(before)
     for written, value in given.items():
         name = written.lower() if kind == "headers" else written
@@ -60,7 +64,7 @@ def kept(server: str, kind: Kind, before: Mapping[str, str], given: Given, *, by
         elif _is_reference(value):
             found[name] = value.strip()
         else:
-            secrets.put(own, value, by=by)
+            secrets.put(own, _opened(value, own, f"{kind}.{written}"), by=by)
             found[name] = f"{REFERENCE}{own}"
     return found
 
@@ -101,7 +105,17 @@ def _text_fault(value: str) -> str:
 
 
 def _is_reference(value: str) -> bool:
-    return value.strip().startswith(REFERENCE) or sealing.is_sealed(value.strip())
+    return value.strip().startswith(REFERENCE)
+
+
+def _opened(value: str, own: str, path: str) -> str:
+    """Sealed again by the caller: so a change of the master key reaches it."""
+    if not sealing.is_sealed(value.strip()):
+        return value
+    try:
+        return secrets.resolve(value, purpose=own)
+    except SecretUnavailable as reason:
+        raise bodies.invalid(path, f"{path}: {reason}") from None
 
 
 def _secret_name(server: str, kind: Kind, name: str) -> str:

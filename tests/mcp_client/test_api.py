@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from access import sealing
+from access import secrets as access_secrets
 from access.models import AuditEntry, Secret
 from jobs.models import Job
 from providers.mcp import secrets
@@ -51,6 +53,22 @@ def test_a_secret_goes_in_and_never_out(api: Api) -> None:
     assert "sk-very-secret" not in json.dumps([it.details for it in AuditEntry.objects.all()])
     row = McpServer.objects.get()
     assert secrets.opened("docs", "headers", row.headers) == {"authorization": SECRET}
+
+
+def test_values_may_be_sealed_before_they_are_sent(api: Api) -> None:
+    sealed = sealing.seal("opened-sesame", purpose="mcp/docs/headers/authorization")
+    foreign = sealing.seal("opened-sesame", purpose="OPENAI_API_KEY")
+
+    assert api.post(PATH, {**DOCS, "headers": {"Authorization": foreign}}).code == "VALIDATION_ERROR"
+    api.post(PATH, {**DOCS, "headers": {"Authorization": sealed, "X-Shared": "secret:mcp/shared"}})
+    access_secrets.put("mcp/shared", "of two servers", by="test")
+
+    row = McpServer.objects.get()
+    opened = secrets.opened("docs", "headers", row.headers)
+    assert opened == {"authorization": "opened-sesame", "x-shared": "of two servers"}
+    assert row.headers["authorization"] == "secret:mcp/docs/headers/authorization"
+    api("DELETE", f"{PATH}/docs")
+    assert list(Secret.objects.values_list("name", flat=True)) == ["mcp/shared"]
 
 
 @pytest.mark.parametrize("key", [READER, GPU_ONLY])

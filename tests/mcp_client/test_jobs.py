@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,7 @@ from django.db import connection
 
 from jobs.models import Job, Status
 from jobs.pools.io import IOPool
+from jobs.processes import hunt
 from jobs.slots import Why
 from providers.mcp.models import McpServer
 from tests.conftest import NODE, WORKER
@@ -70,39 +72,39 @@ def test_a_failed_call_says_its_code(start: Start, over_stdio: McpServer, behavi
 
 
 @pytest.mark.parametrize(("why", "status"), [(Why.TIME_LIMIT, "failed"), (Why.NOT_ITS_OWN, "running")])
-def test_a_command_and_its_daemons_die_within_a_second(
+def test_a_command_and_its_daemons_die_with_the_attempt(
     why: Why, status: str, start: Start, pool: IOPool, over_stdio: McpServer, behaviour: Behaviour
 ) -> None:
     ready(behaviour, tool("hang"))
     running = start("mcp.call", {"server": "test", "tool": "hang"})
     processes = [psutil.Process(pid) for pid in behaviour.pids()]
-    began = time.monotonic()
+    assert hunt.find(mark=f"{NODE}/") >= set(processes), "found by whoever buries a dead worker"
 
     interrupt(pool, why)
-    running.result(60)
+    running.result(30)  # half of what the call may take: nothing but the interrupt can have ended it
 
-    assert time.monotonic() - began < 1.0
     assert not any(it.is_running() and it.status() != psutil.STATUS_ZOMBIE for it in processes)
     assert Job.objects.get(type__startswith="mcp").status == status
 
 
-def test_a_cancel_closes_the_connection_within_a_second(start: Start, pool: IOPool, register: Any) -> None:
+def test_a_cancel_closes_the_connection(start: Start, pool: IOPool, register: Any) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
     def wait_for_the_end(it: Exchange) -> None:
         it.answer(200, b"", size=1_000, content_type="text/event-stream")
-        it.owner.stopping.wait(30) if it.rfile.read(1) else ended.append(time.monotonic())
+        asked.set()
+        with contextlib.suppress(ConnectionResetError):
+            it.connection.recv(1)
+        closed.set()
 
-    ended: list[float] = []
     with serving(wait_for_the_end) as web:
-        register(transport="http", url=f"http://127.0.0.1:{web.port}/mcp")
+        register(
+            transport="http", url=f"http://127.0.0.1:{web.port}/mcp", connect_timeout_sec=120, call_timeout_sec=120
+        )
         running = start("system.mcp.refresh", {"server": "test"})
-        while not web.seen:
-            time.sleep(0.01)
-        began = time.monotonic()
-        interrupt(pool, Why.NOT_ITS_OWN)
-        running.result(60)
-        for _ in range(200):
-            if ended:
-                break
-            time.sleep(0.01)
+        assert asked.wait(30)
 
-    assert ended[0] - began < 1.0
+        interrupt(pool, Why.NOT_ITS_OWN)
+
+        running.result(30)
+        assert closed.wait(30)
