@@ -320,17 +320,20 @@ _GIVEN = (
     "created_by", "concurrency_key", "unique_key", "child_name", "pool", "trace",
 )  # fmt: skip
 _WRITTEN = ("id", "created_at", "updated_at", "available_at", "turn_at", "expires_at", "published_at")
+_COLUMNS = [field.attname for field in Job._meta.concrete_fields]
+_UNTOUCHED = {name: getattr(Job(), name) for name in _COLUMNS}
+"""A job's columns before anything is said of it."""
 
 
 def _made(record: Mapping[str, Any], row: Mapping[str, Any]) -> Job:
     """The job as its row is, from what was written and what create.sql added: reading all back costs more."""
-    job = Job(
+    values = {
+        **_UNTOUCHED,
         **{name: record[name] for name in _GIVEN},
         **{name: row[name] for name in _WRITTEN},
-        group_id=uuid.UUID(record["group_id"]) if record["group_id"] else None,
-    )
-    job._state.adding, job._state.db = False, DEFAULT_DB_ALIAS
-    return job
+        "group_id": uuid.UUID(record["group_id"]) if record["group_id"] else None,
+    }
+    return Job.from_db(DEFAULT_DB_ALIAS, _COLUMNS, list(values.values()))
 
 
 def _announce(jobs: Sequence[Job], *, wants_fill: bool) -> None:

@@ -61,6 +61,9 @@ _SUSPICIOUS = re.compile(
 )
 """What a text holds that any of _SECRETS may match: one look spares most lines the others."""
 
+_OURS = frozenset({"level", "logger", "time"})
+"""Fields that no text from outside gets into."""
+
 _RECORD_FACTS = ("job", "attempt", "queue", "worker")
 
 
@@ -83,7 +86,7 @@ def unbind() -> None:
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """THE processor that keeps secrets out of the log: by name, by shape, and those of the configuration by value."""
-    return {name: _clean(value, name) for name, value in event.items()}
+    return {name: value if name in _OURS else _clean(value, name) for name, value in event.items()}
 
 
 def redacted_text(text: str) -> str:
@@ -151,10 +154,11 @@ def formatter() -> logging.Formatter:
     known: list[Any] = [
         structlog.contextvars.merge_contextvars,
         *([_add_trace] if tracing.enabled else []),
+        # A line of text shows neither these nor the time. They come first: they cannot pose as a field of ours.
+        *([structlog.stdlib.ExtraAdder()] if is_json else []),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        # A line of text shows neither.
-        *([structlog.stdlib.ExtraAdder(), structlog.processors.TimeStamper("iso", key="time")] if is_json else []),
+        *([structlog.processors.TimeStamper("iso", key="time")] if is_json else []),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
     ]

@@ -10,16 +10,16 @@ What is too large to be held goes through `StreamingBridge`, which has threads o
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import copy_context
-from functools import partial
+from functools import lru_cache, partial
 from io import BytesIO
 from typing import Any, TypeVar
 
 from a2wsgi import WSGIMiddleware
-from a2wsgi.wsgi import build_environ
 
 from rauskuclaw.api.awaited import Awaited, AwaitedResponse
 
@@ -47,19 +47,15 @@ class WSGIBridge:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Handle one HTTP request. A client that leaves before its request is whole costs no thread."""
-        headers, declared = _headers(scope), declared_length(scope)
+        declared = declared_length(scope)
         body = b""
         if declared is None or declared <= self._limit_bytes:
             whole = await self._read(receive)
             if whole is None:
                 return
             body, declared = whole, len(whole)
-        if declared:
-            headers.append((b"content-length", str(declared).encode()))
         answer = _Answer(asyncio.get_running_loop(), send)
-        whole_scope: Any = {**scope, "headers": headers}
-        environ: Any = build_environ(whole_scope, BytesIO(body))  # type: ignore[arg-type]
-        await self._in_thread(partial(answer.make, self._app, environ))
+        await self._in_thread(partial(answer.make, self._app, _environ(scope, body, declared)))
         if answer.awaited is not None:
             last = await self._wait_for(answer.awaited, receive)
             if last is None:
@@ -69,7 +65,11 @@ class WSGIBridge:
             await send(message)
 
     async def _in_thread(self, step: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(copy_context().run, step))
+        loop = asyncio.get_running_loop()
+        # `run_in_executor` has two futures tell each other, by callbacks of both: a tenth of what the loop does.
+        done: asyncio.Future[T] = loop.create_future()
+        self._threads.submit(copy_context().run, _do, step, loop, done)
+        return await done
 
     async def _wait_for(self, awaited: Awaited, receive: Receive) -> bytes | None:
         """The body; None when the client left."""
@@ -97,6 +97,16 @@ class WSGIBridge:
             if not message.get("more_body", False):
                 break
         return bytes(body[: self._limit_bytes + 1])
+
+
+def _do(step: Callable[[], T], loop: asyncio.AbstractEventLoop, done: asyncio.Future[T]) -> None:
+    """In a thread: take a step, and tell the loop."""
+    try:
+        tell = partial(done.set_result, step())
+    except BaseException as error:
+        tell = partial(done.set_exception, error)
+    with suppress(RuntimeError):  # the loop has ended: the server was told to stop and not to wait
+        loop.call_soon_threadsafe(lambda: done.done() or tell())
 
 
 class _Answer:
@@ -176,15 +186,45 @@ class StreamingBridge:
         await self._app({**scope, "headers": headers}, patient_receive, patient_send)
 
 
+def _environ(scope: Message, body: bytes, length: int | None) -> dict[str, Any]:
+    """What WSGI makes of a request (PEP 3333): all of it that Django reads."""
+    path, root = scope["path"].encode().decode("latin-1"), scope.get("root_path", "").encode().decode("latin-1")
+    server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"], "SCRIPT_NAME": root, "PATH_INFO": path.removeprefix(root),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"), "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": server[0], "SERVER_PORT": str(server[1] or 0), "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": str(client[1]), "wsgi.version": (1, 0), "wsgi.url_scheme": scope.get("scheme", "http"),
+        "wsgi.input": BytesIO(body), "wsgi.errors": sys.stderr, "wsgi.multithread": True,
+        "wsgi.multiprocess": True, "wsgi.run_once": False,
+    }  # fmt: skip
+    if length:
+        environ["CONTENT_LENGTH"] = str(length)
+    for name, value in scope["headers"]:
+        if (key := _wsgi_name(name)) is not None:
+            text = value.decode("latin-1")
+            environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
+
+
+@lru_cache(maxsize=512)
+def _wsgi_name(name: bytes) -> str | None:
+    """What WSGI calls a header; None for those that do not pass."""
+    if not _passes(name):
+        return None
+    return "CONTENT_TYPE" if name == b"content-type" else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+
+
 def declared_length(scope: Message) -> int | None:
     """The Content-Length of a request."""
     return next((int(value) for name, value in scope["headers"] if name == b"content-length"), None)
 
 
 def _headers(scope: Message) -> list[tuple[bytes, bytes]]:
-    return [
-        (name, value)
-        for name, value in scope["headers"]
-        # WSGI cannot tell `x_forwarded_for` from `x-forwarded-for`, so only the proxy's own spelling passes.
-        if b"_" not in name and name not in {b"content-length", b"transfer-encoding"}
-    ]
+    return [(name, value) for name, value in scope["headers"] if _passes(name)]
+
+
+def _passes(name: bytes) -> bool:
+    """WSGI cannot tell `x_forwarded_for` from `x-forwarded-for`, so only the proxy's own spelling passes. Lengths are
+    told as they were found to be."""
+    return b"_" not in name and name not in {b"content-length", b"transfer-encoding"}

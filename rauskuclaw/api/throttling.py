@@ -49,8 +49,7 @@ class PrincipalRateThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         """Whether the request may go on. True when Redis is away."""
         limit = load().rate_limit_per_min
-        principal = request.user
-        if not limit or principal is None:
+        if not limit or (principal := request.user) is None:
             return True
         key = f"{KEY_PREFIX}rate:{getattr(principal, 'source', 'user')}:{getattr(principal, 'name', principal)}"
         try:
