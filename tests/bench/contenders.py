@@ -203,11 +203,11 @@ def environment(lab: Lab, marks: Marks) -> dict[str, str]:
     }
 
 
-def bare_web(port: int) -> list[str]:
-    """The bare Django views on the web server that RauskuClaw has, started with the same options."""
+def bare_web(port: int, app: str = "application") -> list[str]:
+    """The bare Django views on the web server that RauskuClaw has, started with the same options. app: see there."""
     return own_python(
-        "-m", "uvicorn", f"{PEERS}.django_app:application", "--host", "127.0.0.1", "--port", str(port),
-        "--lifespan", "off", "--no-access-log", "--log-level", "warning",
+        "-m", "uvicorn", f"{PEERS}.django_app:{app}", "--host", "127.0.0.1", "--port", str(port),
+        "--lifespan", "off", "--no-access-log", "--log-level", "warning", "--no-proxy-headers",
     )  # fmt: skip
 
 

@@ -141,11 +141,13 @@ def _how(name: str) -> str:
 def _posts(result: dict[str, Any], folder: Path) -> str:
     median, ratio = result["median"], result["ratio"]
 
-    def rows(ours: str, bare: str, connections: Sequence[int], factor: int) -> list[Sequence[Any]]:
+    def rows(
+        ours: str, bare: str, connections: Sequence[int], factor: int, ratio_name: str = ""
+    ) -> list[Sequence[Any]]:
         return [
             (
                 count, f"{median[f'{ours}/{count}']['per_sec'] * factor:,.0f}",
-                f"{median[f'{bare}/{count}']['per_sec'] * factor:,.0f}", f"{ratio[f'{ours}/{count}']:.2f}",
+                f"{median[f'{bare}/{count}']['per_sec'] * factor:,.0f}", f"{ratio[f'{ratio_name or ours}/{count}']:.2f}",
                 f"{median[f'{ours}/{count}']['p50_ms']:.1f} / {median[f'{ours}/{count}']['p99_ms']:.1f}",
                 f"{median[f'{bare}/{count}']['p50_ms']:.1f} / {median[f'{bare}/{count}']['p99_ms']:.1f}",
                 *(f"{median[f'{n}/{count}']['web_cpu_ms']:.2f} + {median[f'{n}/{count}']['postgres_cpu_ms']:.2f}" for n in (ours, bare)),
@@ -154,10 +156,12 @@ def _posts(result: dict[str, Any], folder: Path) -> str:
         ]  # fmt: skip
 
     share = max(one["generator_cpu_share"] for one in median.values())
+    titles = {"bare": "bare view", "bare_bridged": "bare view, our bridge", "rauskuclaw": "POST /v1/jobs"}
     bars = {
         f"{title}, {count} connections": median[f"{name}/{count}"]["per_sec"]
         for count in CONNECTIONS
-        for name, title in (("bare", "bare view"), ("rauskuclaw", "POST /v1/jobs"))
+        for name, title in titles.items()
+        if f"{name}/{count}" in median
     }
     chart = _chart(
         folder, "posts-per-second",
@@ -173,15 +177,22 @@ def _posts(result: dict[str, Any], folder: Path) -> str:
         "CPU ms a request, web + Postgres",
         "bare",
     )
+    bridged = ""
+    if "bare_bridged/1" in median:  # older results have none
+        bridged = f"""
+The same view on RauskuClaw's bridge to WSGI, which goes once between event loop and thread where a2wsgi goes five times:
+
+{_table(head, rows("rauskuclaw", "bare_bridged", CONNECTIONS, 1, "rauskuclaw_to_bridged"))}
+"""
     return f"""## Accepting jobs over HTTP
 
 `POST /v1/jobs` beside a bare Django view that does one INSERT: no authentication, no validation, no middleware. Both are
-one uvicorn process with the same bridge to WSGI and 16 threads. No worker runs. {result["rounds"]} rounds of {result["seconds"]:.0f} s each.
+one uvicorn process with 16 threads. No worker runs. {result["rounds"]} rounds of {result["seconds"]:.0f} s each. The view is on a2wsgi as it comes:
 
 {chart}
 
 {_table(head, rows("rauskuclaw", "bare", CONNECTIONS, 1))}
-
+{bridged}
 Batches of {result["batch"]} jobs, in jobs a second; the bare view does one INSERT of {result["batch"]} rows:
 
 {_table(head, rows("rauskuclaw_batch", "bare_batch", BATCH_CONNECTIONS, result["batch"]))}

@@ -1,7 +1,8 @@
 """`POST /v1/jobs` and `/v1/jobs/batch` beside bare Django views on the same web server, under 1, 16, 64 connections.
 
-No worker runs: this is what accepting costs. Two web processes are up at once and take turns, so that both see the same
-machine; only one is asked at a time.
+No worker runs: this is what accepting costs. Three web processes are up at once and take turns, so that all see the
+same machine; only one is asked at a time. The bare view is there twice: on uvicorn and a2wsgi as they come, which is
+the yardstick, and on RauskuClaw's own bridge, which shows what the bridge gives and what is left of the difference.
 """
 
 from __future__ import annotations
@@ -34,18 +35,21 @@ def run(lab: Lab, *, quick: bool, rounds: int | None = None) -> dict[str, Any]:
     stack.prepare(lab)
     with psycopg.connect(lab.fresh_database("bare")) as connection:
         connection.execute(BARE_TABLE)
-    port = free_port()
+    port, bridged_port = free_port(), free_port()
     env = stack.environment(lab, BARE_URL=lab.database_url("bare"))
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with (
         Stack.running(lab, only=("web",)) as ours,
-        lab.process("bare-web", bare_web(port), env) as bare,
+        lab.process("bare-web", bare_web(port, "plain"), env) as bare,
+        lab.process("bare-bridged-web", bare_web(bridged_port), env) as bridged,
         lab.process("loadgen", own_python("-m", "tests.bench.loadgen"), env, pipes=True) as process,
     ):
         wait_for_port(port)
+        wait_for_port(bridged_port)
         ours.make_type("bench.mark", "test:mark")
         generator = Generator(process)
-        loads = _loads(ours.port, port)
+        loads = _loads(ours.port, port, bridged_port)
+        processes = {ours.port: ours.processes["web"], port: bare, bridged_port: bridged}
         for load in loads.values():
             generator.send(replace(load, connections=16, seconds=1.0))
             _empty(lab, ours)
@@ -53,7 +57,7 @@ def run(lab: Lab, *, quick: bool, rounds: int | None = None) -> dict[str, Any]:
             for connections in CONNECTIONS:
                 names = [name for name in loads if "batch" not in name or connections in BATCH_CONNECTIONS]
                 for name in names if number % 2 else reversed(names):
-                    web = ours.processes["web"] if name.startswith("rauskuclaw") else bare
+                    web = processes[loads[name].port]
                     meters = {"web": _Meter(web.pid), "postgres": _Meter(lab.process_of["postgres"].pid)}
                     outcome = generator.send(replace(loads[name], connections=connections, seconds=seconds))
                     for part, meter in meters.items():
@@ -65,11 +69,15 @@ def run(lab: Lab, *, quick: bool, rounds: int | None = None) -> dict[str, Any]:
     return {
         "rounds": rounds, "seconds": seconds, "batch": BATCH, "outcomes": dict(found), "median": medians,
         "ratio": {
-            f"{ours_}/{connections}": round(
-                medians[f"{ours_}/{connections}"]["per_sec"] / medians[f"{bare}/{connections}"]["per_sec"], 3
+            f"{name}/{connections}": round(
+                medians[f"{ours_}/{connections}"]["per_sec"] / medians[f"{yardstick}/{connections}"]["per_sec"], 3
             )
-            for ours_, bare in (("rauskuclaw", "bare"), ("rauskuclaw_batch", "bare_batch"))
-            for connections in (CONNECTIONS if ours_ == "rauskuclaw" else BATCH_CONNECTIONS)
+            for name, ours_, yardstick in (
+                ("rauskuclaw", "rauskuclaw", "bare"),
+                ("rauskuclaw_to_bridged", "rauskuclaw", "bare_bridged"),
+                ("rauskuclaw_batch", "rauskuclaw_batch", "bare_batch"),
+            )
+            for connections in (BATCH_CONNECTIONS if "batch" in name else CONNECTIONS)
         },
     }  # fmt: skip
 
@@ -114,11 +122,12 @@ class Generator:
         return outcome
 
 
-def _loads(ours: int, bare: int) -> dict[str, Load]:
+def _loads(ours: int, bare: int, bridged: int) -> dict[str, Load]:
     one, many = json.dumps(JOB), json.dumps({"jobs": [JOB] * BATCH})
     key = {"x-api-key": API_KEY}
     return {
         "bare": Load(bare, "/rows", one),
+        "bare_bridged": Load(bridged, "/rows", one),
         "rauskuclaw": Load(ours, "/v1/jobs", one, key),
         "bare_batch": Load(bare, "/rows/batch", many),
         "rauskuclaw_batch": Load(ours, "/v1/jobs/batch", many, key),

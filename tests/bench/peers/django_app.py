@@ -1,7 +1,8 @@
 """The bare Django views: a POST is one INSERT, a batch is one INSERT of many rows, and `enqueue` is one Celery task.
 
-No middleware, no authentication, no validation, no second row. Served as RauskuClaw is: uvicorn, the same bridge to
-WSGI, the same number of threads, connections kept.
+No middleware, no authentication, no validation, no second row. Served as RauskuClaw is: uvicorn with the same options,
+the same number of threads, connections kept; `application` through the same bridge to WSGI, `plain` through a2wsgi as
+it comes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import django
+from a2wsgi import WSGIMiddleware
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.db import models
@@ -79,3 +81,4 @@ def enqueue(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [path("rows", insert), path("rows/batch", insert_many), path("enqueue", enqueue)]
 application = WSGIBridge(get_wsgi_application(), threads=THREADS, limit_bytes=1_048_576)
+plain = WSGIMiddleware(get_wsgi_application(), workers=THREADS)  # type: ignore[arg-type] # its own name for an environ
