@@ -19,8 +19,13 @@ import psycopg
 from django.db import connection, transaction
 from psycopg import ClientCursor, sql
 
-BIG_TABLES = frozenset({"jobs_job", "jobs_joblog", "jobs_attempt", "schedules_schedule", "schedules_run"})
-"""They grow with the jobs there have been, and with the schedules. No plan may scan one of them."""
+BIG_TABLES = frozenset(
+    {
+        "jobs_job", "jobs_joblog", "jobs_attempt", "schedules_schedule", "schedules_run", "memory_memory",
+        "memory_vector", "memory_session", "providers_modelcall",
+    }
+)  # fmt: skip
+"""They grow with the jobs there have been, with the schedules and with what is remembered. No plan may scan one."""
 BOUND = 12_000
 """Rows that one node may read: explain and the text search count up to 10,000 and 5,000 on purpose. Beyond, the cost
 grows with the table."""
