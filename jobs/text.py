@@ -27,12 +27,17 @@ STATUS_COLOURS = {
 }
 _LEVEL_COLOURS = {"debug": "dim", "warn": "yellow", "error": "red"}
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-"""Log lines and errors hold what commands and servers wrote: shown raw, they could steer the terminal."""
+_DIRECTION = {
+    code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+_HIDDEN = _CONTROL | _DIRECTION
+"""Log lines and errors hold what commands and servers wrote: shown raw, they could steer the terminal. Inputs may be
+what a model wrote: marks of the direction of writing could make one look like another to who approves it."""
 
 
 def plain(text: str) -> str:
-    """`text` with its control characters made visible."""
-    return text.translate(_CONTROL)
+    """`text` with its control characters, and marks of the direction of writing, made visible."""
+    return text.translate(_HIDDEN)
 
 
 def pretty(value: Any) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast, Left
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -19,14 +20,23 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from access.admin import actor_of
-from jobs.admin.common import ReadOnlyAdmin, back_to, badge, dialog, each, json_block
+from jobs.admin.common import ReadOnlyAdmin, back_to, badge, dialog, each, fits_block, json_block
 from jobs.approvals import decisions, queries
 from jobs.approvals.models import Approval
 from jobs.lookup import id_range
 from jobs.queries import parse_id
+from jobs.text import plain
+from rauskuclaw import errors
 from rauskuclaw.admin_filters import MomentFilter
+from rauskuclaw.errors import Problem
 
-SHOWN_CHARS = 40
+SHOWN_CHARS = 120
+"""Of an input, in the list: a longer one is approved on its page, which shows the rest."""
+LISTED = (
+    "state", "reason", "arguments_hash", "requested_at", "expires_at", "decided_by", "job__type", "job__queue",
+    "job__child_name",
+)  # fmt: skip
+"""What the list reads beside the beginnings of the inputs, which may be megabytes."""
 STATE_LABELS = {
     "pending": "warning", "approved": "success", "denied": "danger", "expired": "default", "withdrawn": "default",
 }  # fmt: skip
@@ -40,7 +50,8 @@ class NoteForm(BaseDialogForm):  # type: ignore[misc]
 
 @admin.register(Approval)
 class ApprovalAdmin(ReadOnlyAdmin):
-    """Whoever may `change` approvals may decide, about many by their beginnings or about one by all of it."""
+    """Whoever may `change` approvals may decide: about many where the list shows all of their inputs, or about one on
+    its page."""
 
     list_display = [
         "name",
@@ -56,7 +67,6 @@ class ApprovalAdmin(ReadOnlyAdmin):
     search_fields = ["job"]
     search_help_text = "The beginning of the job's id"
     ordering = ["-requested_at", "-job"]
-    list_select_related = ["job"]
     actions = ["approve", "deny"]
     actions_detail = ["approve_one", "deny_one"]
     fieldsets = [
@@ -67,6 +77,13 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
     class Media:
         css = {"all": ["jobs/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
+        """With their jobs; for the list `input_text`, a little more of the input than fits there."""
+        found: QuerySet[Approval] = super().get_queryset(request).select_related("job")
+        is_list = request.resolver_match is not None and str(request.resolver_match.url_name).endswith("_changelist")
+        text = Left(Cast("job__input", TextField()), SHOWN_CHARS + 1)
+        return found.only(*LISTED).annotate(input_text=text) if is_list else found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Approval], search_term: str
@@ -94,15 +111,14 @@ class ApprovalAdmin(ReadOnlyAdmin):
         return approval.job.child_name or approval.job.type
 
     @admin.display(description="input")
-    def shown_input(self, approval: Approval) -> SafeString:
-        """What it would be run with, in a line."""
-        text = json.dumps(approval.job.input, ensure_ascii=False)
-        shown = text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
-        return format_html('<span class="rc-mono">{}</span>', shown)
+    def shown_input(self, approval: Any) -> SafeString:
+        """What it would be run with, or its beginning."""
+        shown = plain(approval.input_text[:SHOWN_CHARS]) + "…" * _is_cut(approval)
+        return format_html('<span class="rc-mono rc-wrapped">{}</span>', shown)
 
     @admin.display(description="input")
     def shown_whole_input(self, approval: Approval) -> SafeString:
-        """All of it."""
+        """All of it, if a page has room for that."""
         return json_block(approval.job.input)
 
     def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
@@ -116,8 +132,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Approve the selected calls", permissions=["decide"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Approval]) -> None:
-        """Let each of them begin."""
-        _approve(request, queryset, "")
+        """Let each of them begin whose input the list shows: nobody has looked at the others."""
+        _approve(request, queryset, "", is_shown=lambda approval: not _is_cut(approval))
 
     @admin.action(description="Deny the selected calls", permissions=["decide"])
     def deny(self, request: HttpRequest, queryset: QuerySet[Approval]) -> None:
@@ -130,7 +146,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     def approve_one(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Let the call of this page be made, once the dialog was answered."""
-        _approve(request, _one(object_id), form.cleaned_data["note"])
+        _approve(request, _one(object_id), form.cleaned_data["note"], is_shown=lambda it: fits_block(it.job.input))
         return back_to(request, "admin:jobs_approval_change", object_id)
 
     @dialog(
@@ -148,10 +164,18 @@ def _one(object_id: object) -> QuerySet[Approval]:
     return Approval.objects.select_related("job").filter(pk__in=[found] if found else [])
 
 
-def _approve(request: HttpRequest, approvals: QuerySet[Approval], note: str) -> None:
+def _is_cut(approval: Any) -> bool:
+    return len(approval.input_text) > SHOWN_CHARS
+
+
+def _approve(
+    request: HttpRequest, approvals: QuerySet[Approval], note: str, *, is_shown: Callable[[Approval], bool]
+) -> None:
     by = actor_of(request)
 
     def verb(approval: Any) -> object:
+        if not is_shown(approval):
+            raise Problem(errors.CONFLICT, "only the beginning of its input was shown; its page and the API have more")
         return decisions.approve(approval, arguments_hash=approval.arguments_hash, by=by, note=note)
 
     each(request, approvals, verb, "Approved", "Not approved")

@@ -23,6 +23,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
 from jobs.queries import estimate
+from jobs.text import plain
 from rauskuclaw.errors import Problem
 
 Method = Callable[..., HttpResponse]
@@ -140,14 +141,23 @@ def badge(kind: str, text: str) -> SafeString:
     return mark_safe(render_to_string("unfold/helpers/label.html", {"type": kind, "text": text}))  # noqa: S308
 
 
+def fits_block(value: Any) -> bool:
+    """Whether `json_block` shows all of it."""
+    return len(_pretty(value)) <= SHOWN_JSON_CHARS
+
+
 def json_block(value: Any) -> SafeString:
     """Indented, coloured JSON; a dash for null."""
     if value is None:
         return mark_safe("–")
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _pretty(value)
     shown = text[:SHOWN_JSON_CHARS]
     more = f"\n… {len(text) - len(shown):,} more characters; the API has them" if len(text) > len(shown) else ""
     return format_html('<pre class="rc-json" tabindex="0">{}{}</pre>', mark_safe(_coloured(shown)), more)  # noqa: S308
+
+
+def _pretty(value: Any) -> str:
+    return plain(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _coloured(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from access.models import AuditEntry
@@ -34,6 +36,27 @@ def test_many_are_decided_about_in_the_list(admin: Admin, asked: Asked) -> None:
     assert "Not approved, because There is nothing to decide" in again
     decided = AuditEntry.objects.filter(action__in=["approval.approved", "approval.denied"])
     assert {it.actor for it in decided} == {"user:root"}
+
+
+def test_what_was_not_shown_is_not_approved(admin: Admin, asked: Asked, django_assert_max_num_queries: Any) -> None:
+    # A harmless beginning, and text that runs from right to left.
+    asked(Reply(ToolCall("data_write_file", {"path": "a.txt", "content": "x\u202e" * 60_000})))
+    approval = Approval.objects.get()
+
+    with django_assert_max_num_queries(12) as sent:
+        shown = admin.page(LIST)
+    in_list = admin.act(LIST, "approve", approval.pk)
+    on_page = admin.post(f"/admin/{page_of(approval, 'approve')}", SUBMITTED, follow=True).content.decode()
+
+    assert r"x\u202ex\u202e" in shown
+    assert "\u202e" not in shown + on_page
+    assert not any(
+        '"jobs_job"."input",' in it["sql"] or '"jobs_job"."result"' in it["sql"] for it in sent.captured_queries
+    )
+    assert "Not approved, because only the beginning of its input was shown" in in_list
+    assert "Not approved, because only the beginning of its input was shown" in on_page
+    approval.refresh_from_db()
+    assert approval.state == "pending"
 
 
 def test_one_is_denied_with_a_note_on_its_page(admin: Admin, asked: Asked) -> None:

@@ -11,6 +11,7 @@ from jobs.approvals import decisions, queries
 from jobs.approvals.models import Approval
 from jobs.approvals.representation import approval_json
 from jobs.queries import parse_id
+from jobs.text import plain, pretty
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 from rauskuclaw.operations.command import Answer, OperatorCommand, command_actor
@@ -77,9 +78,9 @@ def _found(job_id: str) -> Approval:
 
 def _told(approval: Approval) -> Answer:
     shown = approval_json(approval)
-    return Answer(json.dumps(shown, indent=2, ensure_ascii=False), {"approval": shown})
+    return Answer(pretty(shown), {"approval": shown})
 
 
 def _line(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = plain(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
