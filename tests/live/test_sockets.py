@@ -101,8 +101,12 @@ def test_the_list_shows_visible_queues_and_wanted_types_only(web: Web, job: Job,
         make_job(type="deploy.run")
         wanted = make_job()
         shown = take_until(iter(socket), shows(wanted, "queued"))
+        # Another reading: what was rung for before it has been shown, or never will be.
+        lifecycle.cancel(wanted.id, by="test")
+        shown += take_until(iter(socket), shows(wanted, "cancelled"))
 
-    assert {event.data["job"]["id"] for event in shown if event.name == "job_update"} == {str(wanted.id)}
+    # A hint goes out behind its commit, so the job that was there before may be shown, too.
+    assert {event.data["job"]["id"] for event in shown if event.name == "job_update"} <= {str(job.id), str(wanted.id)}
 
 
 def test_a_log_line_changes_no_list(web: Web, job: Job, write: Callable[..., None]) -> None:
