@@ -44,6 +44,16 @@ attempt may follow while any is left.
 """
 
 
+CONTAINERS = {
+    "POSTGRES_PASSWORD": ("", "Password of its Postgres, letters and digits. Required there; keep it."),
+    "REDIS_PASSWORD": ("", "Password of its Redis, letters and digits. Required there."),
+    "BIND_ADDRESS": ("127.0.0.1", "Address of this machine on which the web server is reached; its port is PORT."),
+    "WORKER_STOP_GRACE": ("25s", "How long a stopping worker may take: more than DRAIN_SEC."),
+    "RAUSKUCLAW_TAG": ("local", "Tag of the image that is built and run."),
+}
+"""What `compose.yaml` reads besides settings: default and meaning."""
+
+
 def pages() -> dict[Path, str]:
     """Every generated page: its file and its content."""
     return {
@@ -66,13 +76,16 @@ def env_example() -> str:
     """`.env.example`: every variable, commented out, with its default."""
     lines = [
         f"# Settings of RauskuClaw, {_MADE}.",
-        "# Copy to .env, uncomment what you change, and load it: set -a; . ./.env; set +a",
+        "# Copy to .env, uncomment what you change. Containers read it by themselves; else: set -a; . ./.env; set +a",
     ]
     for section, fields in _sections():
         lines += ["", f"# ---- {section}"]
         for field in fields:
             default = "" if callable(field.default_factory) else _default(field)
             lines += [f"# {(field.description or '').replace('`', '')}", f"#{env_name(field)}={default}"]
+    lines += ["", "# ---- Containers: compose.yaml alone reads these"]
+    for name, (default, meaning) in CONTAINERS.items():
+        lines += [f"# {meaning}", f"#{name}={default}"]
     return "\n".join(lines) + "\n"
 
 

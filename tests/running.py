@@ -43,7 +43,7 @@ class RunningStack:
     def __init__(self, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rauskuclaw-stack-"))
         self.folder.chmod(0o711)
-        self.var, self.port = self.folder / "var", _free_port()
+        self.var, self.port = self.folder / "var", free_port()
         dropped = {"DATABASE_URL", "REDIS_URL", "API_KEYS_JSON"}
         self._environment = {name: value for name, value in os.environ.items() if name not in dropped} | {
             "VAR_DIR": str(self.var), "PORT": str(self.port), "API_KEY": API_KEY, "LEASE_SEC": "10",
@@ -145,7 +145,8 @@ def running_stack(**environment: str) -> Iterator[RunningStack]:
         stack.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
