@@ -24,6 +24,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
@@ -80,16 +81,19 @@ def principal_for_reference(reference: str) -> Principal | None:
 def uses_every_queue(actor: str) -> bool:
     """Whether an actor (`Principal.actor`, as rows keep it) names somebody who may use every queue now.
 
-    One statement for a stored key, none else. False for whoever is gone, and for what is no person and no key: a
-    schedule or another job, whose makers nobody knows.
+    One statement for a stored key or a user, none else. False for whoever is gone, and for what is no person and no
+    key: a schedule or another job, whose makers nobody knows.
     """
     kind, _, name = actor.partition(":")
+    if kind == "user":
+        return User.objects.filter(username=name, is_active=True, is_staff=True).exists()
     if kind != "key":
-        return kind == "user" or actor == "auth-disabled"
+        return actor == "auth-disabled"
     known = [principal for principal in _all_configured() if principal.name == name]
     if known:
         return all(principal.queue_allowlist is None for principal in known)
-    return ApiKey.objects.filter(name=name, revoked_at__isnull=True, queue_allowlist__isnull=True).exists()
+    live = ApiKey.objects.exclude(expires_at__lte=Now()).filter(revoked_at__isnull=True)
+    return live.filter(name=name, queue_allowlist__isnull=True).exists()
 
 
 def principal_for_user(user: User) -> Principal:

@@ -19,6 +19,8 @@ from rauskuclaw.api.fields import iso_ms, iso_ms_or_none
 from rauskuclaw.errors import Code
 
 SHOWN_CHILDREN = 100
+NOT_APPROVED = {errors.APPROVAL_DENIED.name, errors.APPROVAL_EXPIRED.name}
+"""Codes of jobs that nobody may retry by themselves."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Reason:
 
 
 def explain(job: Job) -> list[Reason]:
-    """The reasons, at least one, heaviest first. At most 3 SQL statements for a queued job, none for another."""
+    """The reasons, at least one, heaviest first. At most 4 SQL statements for a queued job, none for another."""
     now = timezone.now()
     match Status(job.status):
         case Status.QUEUED:
@@ -50,7 +52,11 @@ def explain(job: Job) -> list[Reason]:
             reasons = [_failed(job)]
         case Status.CANCELLED:
             message = f"The job was cancelled at {_moment(job.finished_at)}, {_tries(job)}."
-            reasons = [Reason(errors.CANCELLED, message, f"To run it after all: POST /v1/jobs/{job.id}/retry.")]
+            was_refused = (job.error or {}).get("code") in NOT_APPROVED
+            remedy = (
+                "Retry the job that made it" if was_refused else f"To run it after all: POST /v1/jobs/{job.id}/retry"
+            )
+            reasons = [Reason(errors.CANCELLED, message, f"{remedy}.")]
     if job.error is not None and job.status != Status.SUCCEEDED:
         reasons.append(_last_error(job.error))
     return reasons

@@ -227,8 +227,23 @@ def test_a_denied_job_is_not_run_by_a_retry(api: Api, asked: Asked) -> None:
     decide(api, approval, "deny")
 
     answer = api.post(f"/v1/jobs/{approval['job_id']}/retry")
+    told = [it.remedy for it in explain(Job.objects.get(pk=approval["job_id"]))]
 
     assert (answer.status, answer.code) == (409, "CONFLICT")
+    assert told[0] == "Retry the job that made it."
+
+
+def test_a_job_that_was_cancelled_unseen_is_not_run_by_a_retry(api: Api, asked: Asked) -> None:
+    asked()
+    approval = pending(api)
+    api.post(f"/v1/jobs/{approval['job_id']}/cancel")
+
+    answers = [api.post(f"/v1/jobs/{approval['job_id']}/retry")]
+    reconciler.reconcile()
+    answers.append(api.post(f"/v1/jobs/{approval['job_id']}/retry"))
+
+    assert [it.status for it in answers] == [409, 409]
+    assert decide(api, approval, "approve").status == 409
 
 
 def test_explain_says_who_is_waited_for(api: Api, asked: Asked) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
 
 from access import keys, ui_prefs
+from access.models import ApiKey
 from jobs.approvals import decisions
 from jobs.approvals.models import Approval
 from memory.models import Memory
@@ -121,8 +124,10 @@ def test_a_memory_is_as_trusted_as_its_writer(trusted: bool, asked: Asked, model
     [
         ("key:team", ["default"], True),
         ("key:team", None, False),
+        ("key:old", None, True),
         ("key:gone", None, True),
         ("user:anna", ["default"], False),
+        ("user:gone", None, True),
         ("schedule nightly", None, True),
     ],
 )
@@ -131,6 +136,9 @@ def test_what_reaches_every_queue_is_not_for_a_key_kept_to_some(
 ) -> None:
     make_type("workflow.run", handler="builtin:workflow.run")
     keys.create(name="team", role="admin", by="test", queue_allowlist=allowlist)
+    old = keys.create(name="old", role="admin", by="test").key
+    ApiKey.objects.filter(pk=old.pk).update(expires_at=timezone.now())
+    User.objects.create(username="anna", is_staff=True)
     call = Reply(ToolCall("workflow_run", {"workflow": "nightly"}))
 
     asked(call, "Done.", by=by, WORKFLOW_RUN_APPROVAL="never")
