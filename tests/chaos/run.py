@@ -89,7 +89,7 @@ async def _drive(plan: Plan, cluster: Cluster, history: History, receiver: Recei
     last_fault_at = history.now()
     say(f"{last_fault_at - began_at:5.0f} s  the last fault is over")
     await clients
-    await _until_quiet(cluster, last_fault_at + BOUND_SEC + len(plan.jobs) / DRAIN_PER_SEC, history)
+    await _until_quiet(cluster, history.now() + BOUND_SEC + len(plan.jobs) / DRAIN_PER_SEC, history)
     quiet_at = history.now()
     telling.cancel()
     watching.cancel()

@@ -168,6 +168,7 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("I4 no finish", "succeeded before its end", lambda e: e.ledger.pop()),
     ("I5 every job", "a job is stuck", lambda e: change(e, DONE, status="queued")),
     ("I5 every job", "a job ended too late", lambda e: change(e, DONE, finished_at=26.0)),
+    ("I5 every job", "a late job ended too late", lambda e: change(e, DONE, created_at=20.0, finished_at=31.0)),
     ("I5 no process", "a process lives on", lambda e: e.survivors.append("sleep 86400")),
     ("I6", "a line is left out", lambda e: e.history[8]["ids"].remove(2)),
     ("I6", "a line comes twice", lambda e: e.history[9]["ids"].insert(0, 3)),
