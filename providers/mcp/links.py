@@ -108,16 +108,31 @@ class _Guarded(httpx2.AsyncBaseTransport):
             response = await self._client.send(wanted, stream=True)
         except (BlockedUrl, httpx.HTTPError) as error:
             raise _as_httpx2(self._link, error, request) from None
-        if response.status_code >= httpx.codes.BAD_REQUEST and request.method == "POST":
-            self._note_status(response.status_code, request)
+        if request.method == "POST":
+            self._note(response)
         # Undecoded, so no small body can unfold into a large one.
         told = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
         return httpx2.Response(response.status_code, headers=told, stream=_Body(self._link, response, request))
 
-    def _note_status(self, status: int, request: httpx2.Request) -> None:
-        """Refusals for good; others may be how an older server says that it does not know a method."""
-        if status in {401, 403, 407, 429} or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+    def _note(self, response: httpx.Response) -> None:
+        """What the library only tells of as an error. Other statuses may be how an older server says that it does not
+        know a method."""
+        status, kind = response.status_code, response.headers.get("content-type", "").lower()
+        if status in {401, 403, 407, 429} or response.is_server_error:
             self._link.note(errors.MCP_HTTP, f"the server answered with status {status}", status=status)
+        elif response.has_redirect_location and not self._stays(response):
+            self._link.note(errors.MCP_HTTP, f"the server redirects elsewhere (status {status})", status=status)
+        elif status == httpx.codes.OK and not kind.startswith(("application/json", "text/event-stream")):
+            self._link.note(errors.MCP_PROTOCOL, "the answer is neither JSON nor an event stream")
+
+    def _stays(self, response: httpx.Response) -> bool:
+        """Whether it leads to where it came from, as the library allows."""
+        url = response.request.url
+        try:
+            there = url.join(response.headers["location"])
+        except httpx.InvalidURL:
+            return False
+        return (there.scheme, there.host, there.port) == (url.scheme, url.host, url.port)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -198,11 +213,11 @@ class StdioLink(Link):
             await asyncio.gather(*pumps, process.wait(), return_exceptions=True)
 
     async def _started(self) -> asyncio.subprocess.Process:
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         fixed = {"PATH": processes.COMMAND_PATH, "LANG": "C.UTF-8", "HOME": str(self.home), "TMPDIR": str(self.home)}
         prefix = processes.launcher()
         pipe = asyncio.subprocess.PIPE
         try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             if prefix:
                 processes.require_executable(self.argv[0], fixed["PATH"], self.home)
             return await asyncio.create_subprocess_exec(

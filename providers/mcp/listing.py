@@ -19,6 +19,7 @@ from jobs.storable import clean, dumps
 from providers.mcp import schemas
 from providers.mcp.models import McpServer, McpTool
 from providers.mcp.naming import TOOL_NAME, function_name
+from rauskuclaw import errors
 
 MAX_DESCRIPTION_CHARS = 4_000
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
@@ -74,7 +75,7 @@ def definition_of(tool: types.Tool) -> Definition:
 def rejection_of(tool: types.Tool) -> str:
     """Why a tool is not taken over; "" if it is."""
     if not TOOL_NAME.fullmatch(tool.name):
-        return "its name is not 1 to 128 of A-Z a-z 0-9 _ . -"
+        return "its name is not 1 to 128 of A-Z a-z 0-9 _ . -, a letter or digit among them"
     return schemas.fault_of(tool.input_schema)
 
 
@@ -84,7 +85,10 @@ def seen(text: str) -> str:
 
 
 def take_over(name: str, server: tuple[str, str], listed: Sequence[types.Tool], *, by: str) -> Refreshed:
-    """Store what a server listed. Tools that are new wait to be accepted. Writes the database."""
+    """Store what a server listed. Tools that are new wait to be accepted. Writes the database.
+
+    Raises AttemptFailed MCP_UNKNOWN where the server was forgotten meanwhile.
+    """
     rejected, found = [], dict[str, Definition]()
     for tool in listed:
         reason = "it is listed twice" if tool.name in found else rejection_of(tool)
@@ -93,7 +97,9 @@ def take_over(name: str, server: tuple[str, str], listed: Sequence[types.Tool], 
         else:
             found[tool.name] = definition_of(tool)
     with transaction.atomic():
-        row = McpServer.objects.select_for_update().get(name=name)
+        row = McpServer.objects.select_for_update().filter(name=name).first()
+        if row is None:
+            raise AttemptFailed(errors.MCP_UNKNOWN, f"the MCP server {name} was deleted while it was asked")
         before = {tool.name: tool for tool in row.tools.select_for_update()}
         for definition in [found[each] for each in found if each not in before]:
             row.tools.create(function=function_name(name, definition.name), **_columns(definition))

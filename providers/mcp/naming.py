@@ -8,7 +8,7 @@ import re
 PREFIX = "mcp__"
 MAX_FUNCTION_CHARS = 64
 SERVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+TOOL_NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.-]{1,128}")
 _DIGEST_CHARS = 10
 
 

@@ -11,6 +11,7 @@ from jobs.bodies import Whole
 from providers.mcp import secrets
 from providers.mcp.naming import SERVER_NAME
 from rauskuclaw.config import load
+from rauskuclaw.logs import names_a_secret
 from rauskuclaw.netguard import BlockedUrl, check_url, host_allowed, listed_hosts
 
 ConnectSeconds = Annotated[Whole, Field(ge=1, le=120)]
@@ -27,6 +28,8 @@ def check_endpoint(url: str) -> str:
         parsed = check_url(url, private_hosts=private)
     except BlockedUrl as blocked:
         raise ValueError(f"{blocked.reason} (MCP_PRIVATE_HOSTS lists exceptions)") from None
+    if any(name.lower() == "key" or names_a_secret(name) for name in parsed.url.params):
+        raise ValueError("send keys as headers: they are sealed, and URLs are shown")
     if parsed.url.scheme != "https" and not host_allowed(parsed.host, private):
         raise ValueError("use https, or list the host in MCP_PRIVATE_HOSTS")
     return url

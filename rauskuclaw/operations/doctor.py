@@ -9,7 +9,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from rauskuclaw import errors
 from rauskuclaw.config import load
 from rauskuclaw.errors import Problem
-from rauskuclaw.operations.checks import machine, memory, servers, stack
+from rauskuclaw.operations.checks import machine, mcp, memory, servers, stack
 from rauskuclaw.operations.command import Answer, first_line
 from rauskuclaw.operations.findings import Check, Finding, Findings, Level, fail
 from rauskuclaw.operations.text import Paint, count
@@ -25,7 +25,7 @@ POSTGRES: tuple[Check, ...] = (
 STACK: tuple[Check, ...] = (
     servers.node_clocks, stack.beat, stack.workers, stack.consumers, stack.leases, stack.stored_keys,
     stack.sealed_secrets, stack.dead_callbacks, stack.alerts, stack.job_types, stack.schedules, stack.retention,
-    memory.vectors,
+    memory.vectors, mcp.mcp_servers,
 )  # fmt: skip
 """These read our tables, and so need all migrations."""
 REDIS: tuple[Check, ...] = (servers.redis, servers.redis_clock)

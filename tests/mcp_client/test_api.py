@@ -82,7 +82,8 @@ def test_only_unrestricted_admins_see_and_change_servers(key: str, api: Api) -> 
     [
         ({"name": "No_Good"}, "name"), ({"name": "x" * 33}, "name"), ({"transport": "sse"}, "transport"),
         ({"url": "http://docs.example.org/mcp"}, "url"), ({"url": "https://169.254.169.254/"}, "url"),
-        ({"url": "https://user:pass@example.org/"}, "url"), ({"url": None}, "url"), ({"command": "sh"}, "command"),
+        ({"url": "https://user:pass@example.org/"}, "url"), ({"url": "https://example.org/?api_key=x"}, "url"),
+        ({"url": None}, "url"), ({"command": "sh"}, "command"),
         ({"headers": {"host": "x"}}, "headers.host"), ({"headers": {"a b": "x"}}, "headers.a b"),
         ({"headers": {"a": "x\r\nb: c"}}, "headers.a"), ({"headers": {"a": "secret:openai"}}, "headers.a"),
         ({"headers": {"a": "sec://openai"}}, "headers.a"), ({"env": {"LD_PRELOAD": "x"}}, "env.LD_PRELOAD"),

@@ -202,9 +202,9 @@ def test_a_private_address_must_be_listed(over_http: McpServer, behaviour: Behav
 @pytest.mark.parametrize(
     ("respond", "code", "told"),
     [
-        (lambda it: it.answer(307, location="http://169.254.169.254/latest"), errors.MCP_REFUSED, "not followed"),
+        (lambda it: it.answer(307, location="http://169.254.169.254/latest"), errors.MCP_HTTP, "redirects elsewhere"),
         (lambda it: it.answer(401), errors.MCP_HTTP, "401"),
-        (lambda it: it.answer(200, b"<html>", content_type="text/html"), errors.MCP_REFUSED, "content type"),
+        (lambda it: it.answer(200, b"<html>", content_type="text/html"), errors.MCP_PROTOCOL, "neither JSON"),
         (lambda it: it.answer(200, b"{", content_type="application/json"), errors.MCP_PROTOCOL, "no JSON-RPC"),
         (lambda it: it.answer(200, b"", size=10, content_type="application/json"), errors.MCP_NETWORK, ""),
         (

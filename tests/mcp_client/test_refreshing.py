@@ -14,7 +14,9 @@ from providers.mcp.naming import function_name
 from providers.mcp.requests import ToolChange
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
-from tests.mcp_client.conftest import TEXT, Behaviour, accept, ready, refresh, tool
+from rauskuclaw.operations.checks.mcp import mcp_servers
+from rauskuclaw.operations.findings import Level
+from tests.mcp_client.conftest import TEXT, Behaviour, Configure, accept, ready, refresh, tool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,13 +46,14 @@ def test_new_tools_wait_to_be_accepted(server: McpServer, behaviour: Behaviour) 
     ("bad", "reason"),
     [
         (tool("a b"), "its name"),
+        (tool(".."), "its name"),
         (tool("x", {"type": "object", "properties": {"a": {"type": "no such type"}}}), "no valid JSON Schema"),
         (tool("x", {"type": "object", "properties": {"a": {"$ref": "https://evil.test/a"}}}), "another document"),
         (tool("x", {"type": "object", "patternProperties": {"(a+)+$": {}}}), "patternProperties"),
         (tool("x", {"type": "object", "description": "x" * 40_000}), "32,768 are taken"),
         (tool("x", {"type": "object", "$schema": "https://example.org/mine"}), "dialect"),
     ],
-    ids=["name", "invalid", "remote", "pattern", "large", "dialect"],
+    ids=["name", "dots", "invalid", "remote", "pattern", "large", "dialect"],
 )
 def test_a_bad_definition_is_left_out_and_the_others_are_taken(
     bad: Any, reason: str, over_stdio: McpServer, behaviour: Behaviour
@@ -64,6 +67,22 @@ def test_a_bad_definition_is_left_out_and_the_others_are_taken(
     assert reason in found.rejected[0]["reason"]
     over_stdio.refresh_from_db()
     assert over_stdio.rejected == found.rejected
+
+
+def test_the_doctor_says_what_is_to_be_looked_at(
+    over_stdio: McpServer, behaviour: Behaviour, configure: Configure
+) -> None:
+    ready(behaviour, tool("echo"))
+    assert [(it.level, it.message) for it in mcp_servers()] == [(Level.OK, "1 MCP server on")]
+    behaviour.says(tool("echo", TEXT))
+    refresh()
+    assert [(it.check, it.level) for it in mcp_servers()] == [("mcp.changed", Level.WARN)]
+    configure(MCP_STDIO_ALLOWLIST="")
+    with pytest.raises(AttemptFailed):
+        refresh()
+    assert [it.check for it in mcp_servers()] == ["mcp", "mcp.changed"]
+    configure(MCP_CLIENT_ENABLED=0)
+    assert [it.message for it in mcp_servers()] == ["1 MCP server on, and MCP_CLIENT_ENABLED=0"]
 
 
 def nested(depth: int) -> dict[str, Any]:
