@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from jobs.models import Job, JobType
+from jobs.sql import at_once
 
 _FOLDER = Path(__file__).parent
 _JSON_COLUMNS = ("input", "result", "error", "progress")
@@ -80,6 +81,12 @@ class _PreparedCursor(psycopg.RawCursor[Any]):
 
 def rows(name: str, params: Mapping[str, Any], *, folder: Path = _FOLDER) -> list[dict[str, Any]]:
     """Run one statement and return its rows as dicts. JSON columns are text, as everywhere below Django's models."""
+    database = connections[DEFAULT_DB_ALIAS]  # `connection` would find it anew for each of its attributes
+    database.ensure_connection()
+    if at_once.is_possible(database):
+        text, names = _numbered(name, folder)
+        columns, found = at_once.run(database, text, [params[it] for it in names])
+        return [dict(zip(columns, row, strict=True)) for row in found]
     with _cursor() as cursor:
         _execute(cursor, name, params, folder)
         return _fetch(name, cursor, folder)
