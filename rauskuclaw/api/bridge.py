@@ -28,7 +28,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-AWAITED_MOST = 200
+AWAITED_MOST = 100
 """Answers that are awaited at once, each of which looks at the database twice a second; the others hurry."""
 
 
