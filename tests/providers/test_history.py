@@ -7,16 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
 from jobs.models import Job
-from jobs.retention import run
-from providers import ledger
+from jobs.retention import registry, run
+from providers import history, ledger
 from providers.base import Usage as Tokens
 from providers.faults import Fault
 from providers.models import Account, ModelCall
 from tests.apiclient import Api
+from tests.bench.plans import captured
 from tests.providers.test_money import begin, budget, owner, set_price
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,3 +86,22 @@ def test_usage_says_how_far_it_reaches_back(make_job: Callable[..., Job], api: A
 
     assert told["total"]["calls"] == 1
     assert told["kept_since"] == young.started_at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def test_old_calls_and_the_first_one_are_found_by_an_index(make_job: Callable[..., Job]) -> None:
+    called(make_job(), days_ago=401)
+    columns = "job_id, job_type, queue, key, schedule, thread, provider, model, state, deadline_at"
+    rest = "input_tokens, cached_tokens, output_tokens, estimated, error_code, reserved_usd, accounts"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO providers_modelcall ({columns}, {rest}, started_at)"
+            f" SELECT {columns}, {rest}, now() - n * interval '1 minute'"
+            " FROM providers_modelcall, generate_series(1, 15000) n"
+        )
+        cursor.execute("ANALYZE providers_modelcall")
+
+    with captured(as_if_large=True) as plans:
+        assert len(history.old_calls()[: registry.BATCH]) == 1
+        assert history.kept_since() is not None
+
+    assert [plan.faults() for plan in plans] == [[], []]
