@@ -156,15 +156,16 @@ class _Body(httpx2.AsyncByteStream):
 
 
 def _as_httpx2(link: HttpLink, error: BlockedUrl | httpx.HTTPError, request: httpx2.Request) -> httpx2.TransportError:
+    told = httpx2.NetworkError(str(error), request=request)
     if request.method != "POST":
-        pass  # a stream for what nobody asked for: servers may do without
-    elif isinstance(error, BlockedUrl):
+        return told  # a stream for what nobody asked for: servers may do without
+    if isinstance(error, BlockedUrl):
         link.note(errors.POLICY_DENIED, f"the guard refused: {error.reason} (MCP_PRIVATE_HOSTS lists exceptions)")
     elif isinstance(error, httpx.TimeoutException):
         link.note(errors.MCP_TIMEOUT, f"no answer within {link.timeout_sec:g} s")
     else:
         link.note(errors.MCP_NETWORK, what_failed(error, timeout_sec=link.timeout_sec))
-    return httpx2.NetworkError(str(error), request=request)
+    return told
 
 
 @dataclass

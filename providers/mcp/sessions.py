@@ -24,6 +24,11 @@ _CALL_RESULT: TypeAdapter[types.CallToolResult | types.InputRequiredResult] = Ty
     types.CallToolResult | types.InputRequiredResult
 )
 
+_MADE_UP = frozenset(
+    {types.CONNECTION_CLOSED, types.INTERNAL_ERROR, types.INVALID_REQUEST, types.METHOD_NOT_FOUND, types.PARSE_ERROR}
+)
+"""Codes that the library also gives to answers that are none."""
+
 T = TypeVar("T")
 OnProgress = Callable[[float, str], None]
 
@@ -113,11 +118,14 @@ def _failure(found: AttemptFailed, session: Session | None) -> AttemptFailed:
 
 
 def _first(error: BaseException, link: Link) -> AttemptFailed:
-    """What went wrong first: what a step found, what the link knows, what the library raised."""
+    """What went wrong first: what a step found, what the server said, what the link knows, what the library makes up
+    of what the link knows."""
     leaves = list(_leaves(error))
     for leaf in leaves:
         if isinstance(leaf, AttemptFailed):
             return leaf
+        if isinstance(leaf, MCPError) and leaf.code not in _MADE_UP:
+            return _told(leaf)
     if link.fault is not None:
         return AttemptFailed(link.fault.code, outside(link.fault.message), link.fault.details)
     for leaf in leaves:
