@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Self
@@ -153,7 +154,7 @@ class Dialogue:
         return {"rounds": self.rounds, "max_rounds": max_rounds, "call_count": len(self.calls), "calls": self.calls}
 
     def _child(self, call: ToolCall, entry: dict[str, Any], created_by: str, log: Log) -> Child:
-        if [call.name, call.arguments] in self.denied:
+        if [call.name, _canonical(call.arguments)] in self.denied:
             raise ToolRefused(errors.APPROVAL_DENIED.name, "a person has refused this very call already")
         wanted = tools.checked(call.name, call.arguments)
         entry["job_type"] = wanted.tool.job_type
@@ -166,7 +167,7 @@ class Dialogue:
     def _note_child(self, call: dict[str, Any], child: ChildResult) -> None:
         """What a call has changed for those after it."""
         if (child.error or {}).get("code") == errors.APPROVAL_DENIED.name:
-            self.denied.append([call["function"], call["arguments"]])
+            self.denied.append([call["function"], _canonical(call["arguments"])])
         elif tools.is_outside(call["function"]) and call["function"] not in self.untrusted:
             self.untrusted.append(call["function"])
 
@@ -196,6 +197,13 @@ class Dialogue:
                 f"the model asked for the same in {self.idle_rounds + 1} rounds, and got the same",
                 {"rounds": self.rounds, "functions": [call["function"] for call in self.pending]},
             )
+
+
+def _canonical(arguments: str) -> str:
+    """The same for arguments that are the same JSON. What is none is refused anyway."""
+    with suppress(ValueError, RecursionError):
+        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
+    return arguments
 
 
 def _payload_of(child: ChildResult) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from rauskuclaw.errors import Problem
 
 MAX_RESULT_CHARS = 12_000
 """Of one result, what a model is given."""
+NAMED_SOURCES = 5
+"""Of what came from outside, in the reason of an approval."""
 BLOCKED_HANDLERS = ("builtin:provider.", "builtin:memory.embed.sync")
 
 
@@ -186,7 +188,9 @@ class Wanted:
         if policy == "always":
             return f"every call of {self.tool.name} needs approval"
         if policy == "untrusted" and untrusted:
-            return f"text from outside is in the conversation ({', '.join(untrusted)}), and may have asked for this"
+            more = f" and {len(untrusted) - NAMED_SOURCES} more" if len(untrusted) > NAMED_SOURCES else ""
+            named = ", ".join(untrusted[:NAMED_SOURCES]) + more
+            return f"text from outside is in the conversation ({named}), and may have asked for this"
         return ""
 
 
@@ -209,7 +213,7 @@ def checked(name: str, arguments: str) -> Wanted:
         raise ToolRefused("TOOL_DISABLED", refusal)
     try:
         given = json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise ToolRefused("TOOL_EXEC_ERROR", "the arguments are no JSON object")

@@ -6,7 +6,6 @@ saying yes takes it away, saying no cancels the job. Either is bound to the hash
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from functools import partial
@@ -22,6 +21,7 @@ from jobs.approvals.models import Approval, ApprovalState
 from jobs.models import Job, Status
 from jobs.signals import happened
 from jobs.sql import rows
+from jobs.storable import dumps
 from rauskuclaw import errors
 from rauskuclaw.api.fields import iso_ms
 from rauskuclaw.config import load
@@ -38,7 +38,7 @@ def ask(parent: Job, wanted: Mapping[uuid.UUID, str]) -> None:
     """
     records = [{"id": str(job_id), "reason": reason} for job_id, reason in wanted.items()]
     params = {
-        "wanted": json.dumps(records), "by": parent.created_by, "timeout_sec": load().agent_approval_timeout_sec,
+        "wanted": dumps(records), "by": parent.created_by, "timeout_sec": load().agent_approval_timeout_sec,
     }  # fmt: skip
     asked = rows("approval_ask", params)
     told: list[dict[str, Any]] = []

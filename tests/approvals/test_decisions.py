@@ -94,7 +94,9 @@ def test_what_is_denied_is_not_run_and_the_model_is_told_why(
 
 
 def test_a_call_that_was_denied_is_not_asked_for_again(api: Api, asked: Asked, models: ModelServer) -> None:
-    job = asked(Reply(WRITE), Reply(WRITE), "Then not.")
+    assert isinstance(WRITE.arguments, dict)
+    turned = ToolCall(WRITE.name, dict(reversed(WRITE.arguments.items())))
+    job = asked(Reply(WRITE), Reply(turned), "Then not.")
 
     decide(api, pending(api), "deny")
     run_all()

@@ -12,8 +12,10 @@ from access import keys, ui_prefs
 from access.models import ApiKey
 from jobs.approvals import decisions
 from jobs.approvals.models import Approval
+from jobs.handlers.base import Child
 from memory.models import Memory
 from providers.agent import Dialogue
+from providers.tools import TOOLS, Wanted
 from tests.approvals.conftest import WRITE, Asked
 from tests.jobs.test_groups import now, run_all
 from tests.modelserver import ModelServer, Reply, ToolCall
@@ -69,6 +71,16 @@ def test_a_conversation_saved_before_any_noted_it_counts_as_from_outside() -> No
     resumed = Dialogue.resume(state, [])
 
     assert (resumed.untrusted, resumed.denied) == (["the conversation so far"], [])
+
+
+def test_the_reason_names_a_few_of_many_sources(configure: Any, db: None) -> None:
+    configure(DATA_FILE_WRITE_APPROVAL="untrusted")
+    wanted = Wanted(TOOLS["data_write_file"], {}, reaches_all_queues=False)
+
+    reason = wanted.approval(untrusted=[f"mcp__server__{n:050}" for n in range(60)], by="test")
+
+    assert Child(type="data.write_file", approval=reason)
+    assert "and 55 more)" in reason
 
 
 def test_a_policy_of_never_asks_nobody(shell: None, asked: Asked) -> None:
