@@ -7,6 +7,7 @@ signal is heard before the statement has ended, so the main thread, where signal
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,7 @@ class _Prepared:
         self.used = used
         self._adapt = Transformer(used)
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._numbers = itertools.count()
 
     def run(self, text: str, params: Sequence[Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The names of the columns, and the rows. Raises psycopg's errors."""
@@ -32,13 +34,14 @@ class _Prepared:
         values: Any = adapt.dump_sequence(params, [PyFormat.AUTO] * len(params))
         types = adapt.types or ()
         if (name := self._names.get((text, types))) is None:
-            name = b"_at_once_%d" % len(self._names)
+            name = b"_at_once_%d" % next(self._numbers)
             self._checked(server.prepare(name, text.encode(), types))
             self._names[text, types] = name
         try:
             result = self._checked(server.exec_prepared(name, values, adapt.formats))
         except InvalidSqlStatementName:
-            # psycopg drops all that a connection has prepared after a ROLLBACK. Nothing was run.
+            # psycopg drops all that a connection has prepared after a ROLLBACK. Nothing was run. What was prepared
+            # since then is still there, and keeps its name.
             self._names.clear()
             return self.run(text, params)
         adapt.set_pgresult(result)

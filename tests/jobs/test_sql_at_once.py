@@ -76,11 +76,16 @@ def test_what_a_rollback_has_made_psycopg_drop_is_prepared_anew(in_thread: InThr
             sql.rows("fill_lock", {"queue": "default", "wait": True})
             transaction.set_rollback(True)
 
+    def number(text: str) -> int:
+        return int(at_once.run(connections[DEFAULT_DB_ALIAS], text, [])[1][0][0])
+
     in_thread(lambda: echo(*PARAMS))
     in_thread(roll_back)
     assert in_thread(prepared) == 0
 
+    assert in_thread(lambda: number("SELECT 1")) == 1, "one that was not prepared before"
     assert in_thread(lambda: echo(*PARAMS))[1] == [PARAMS]
+    assert in_thread(lambda: [number("SELECT 2"), number("SELECT 1")]) == [2, 1]
 
 
 def test_a_lost_connection_is_told_and_replaced(in_thread: InThread[Any]) -> None:
