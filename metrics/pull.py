@@ -31,7 +31,8 @@ def metrics(window_sec: int, queues: Sequence[str] | None) -> dict[str, Any]:
             "window_sec": window_sec,
             "counters": {name: sums[name] for name in counting.CONTRACT if name in sums},
             "job_status": statuses.counts,
-            "job_status_estimated": statuses.estimated,
+            # No key of the contract's: there only where it says something.
+            **({"job_status_estimated": statuses.estimated} if statuses.estimated else {}),
         },
         "alerts": alerts(window_sec, queues, ended),
     }

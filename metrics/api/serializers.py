@@ -33,7 +33,8 @@ class Metrics(serializers.Serializer[Any]):
     job_status = JobStatus()
     job_status_estimated = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Statuses whose number is an estimate, for there are very many. Empty: all are exact.",
+        required=False,
+        help_text="Statuses whose number is an estimate, for there are very many. Absent: all are exact.",
     )
 
 
