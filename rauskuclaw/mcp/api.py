@@ -36,7 +36,7 @@ class Api:
         if tool.name == "memory_reset" and arguments.get("confirm") is not True:
             raise CallFailed("CONFIRMATION_REQUIRED", "memory_reset deletes for good: send confirm: true.")
         query = {name: _as_query(arguments[name]) for name in _placed(tool, "query", arguments)}
-        body = {name: arguments[name] for name in _placed(tool, "body", arguments)}
+        body = {name: arguments[name] for name in _placed(tool, "body", arguments)} | dict(tool.fixed)
         path = tool.path.format(**{name: _segment(arguments[name]) for name in _placed(tool, "path", arguments)})
         answer = await self._ask(tool.method, path, query, body if tool.method in {"POST", "PUT", "PATCH"} else None)
         shown = {key: _only(answer.get(key), tool.only) for key in tool.shown}

@@ -31,6 +31,8 @@ class Tool:
     params: Mapping[str, Param] = field(default_factory=dict)
     only: tuple[str, ...] = ()
     """Of what is shown, these fields; empty: all."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """What every call says in its body besides: nothing for a model to choose."""
 
     @property
     def input_schema(self) -> dict[str, Any]:
@@ -108,7 +110,7 @@ TOOLS = (
     Tool("memory_write", "Remember a value under a scope and a key.", "POST", "/v1/memory", ("memory",), {
         "scope": _text(required=True), "key": _text(required=True), "value": ANY, "tags": TEXTS,
         "ttl_sec": _int(1, 31_536_000),
-    }),
+    }, fixed={"trusted": False}),
     Tool("memory_reset", "Delete all memories, or those of a scope. Needs confirm: true.", "POST", "/v1/memory/reset",
          ("scope", "deleted_memories"), {"confirm": Param({"type": "boolean"}, required=True), "scope": _text()}),
     Tool("memory_search", "Find memories by meaning.", "POST", "/v1/memory/search", ("matches",), {

@@ -125,6 +125,8 @@ def test_files_memories_schedules_and_preferences(ask: Any) -> None:
     assert found(ask(tool("workspace_delete", path="by-mcp.txt"))) == {"path": "by-mcp.txt"}
     memory = found(ask(tool("memory_write", scope="mcp.tests", key="a.fact", value={"n": 1}, tags=["x"])))
     assert found(ask(tool("memory_get", memory_id=memory["id"])))["value"] == {"n": 1}
+    # A model wrote it: it does not come back as something that somebody vouches for.
+    assert memory["provenance"]["trusted"] is False
     schedule = found(ask(tool("schedules_create", type="report.generate", cron="0 3 * * *", name="by mcp")))
     assert found(ask(tool("schedules_update", schedule_id=schedule["id"], enabled=False)))["enabled"] is False
     assert found(ask(tool("schedules_delete", schedule_id=schedule["id"]))) is True
