@@ -44,7 +44,11 @@ _COUNTERS = {
     "job.idempotency_hit": ("idempotency_hits", "Posts answered with a job that existed.", ("type",)),
     "lease.expired": ("leases_expired", "Leases that ran out.", ()),
     "job.republished": ("jobs_republished", "Messages that Redis had lost.", ()),
-    "approval.decided": ("approvals", "Approvals of jobs: requested, approved, denied, expired.", ("decision",)),
+    "approval.decided": (
+        "approvals",
+        "Approvals of jobs: requested, approved, denied, expired, withdrawn.",
+        ("decision",),
+    ),
     "retention.removed": ("retention_removed", "Rows, or partitions of the log, that were deleted for age.", ("kind",)),
 }
 _CALLBACKS = {

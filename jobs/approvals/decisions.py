@@ -116,11 +116,13 @@ def _expire(job_id: uuid.UUID) -> bool:
 
 
 def _withdraw(job_id: uuid.UUID) -> bool:
-    return bool(
-        Approval.objects.filter(pk=job_id, state=ApprovalState.PENDING)
-        .exclude(job__status=Status.QUEUED)
-        .update(state=ApprovalState.WITHDRAWN, decided_at=Now(), decided_by=NOBODY)
-    )
+    with transaction.atomic():
+        open_ones = Approval.objects.filter(pk=job_id, state=ApprovalState.PENDING).exclude(job__status=Status.QUEUED)
+        if not open_ones.update(state=ApprovalState.WITHDRAWN, decided_at=Now(), decided_by=NOBODY):
+            return False
+        _record("approval.withdrawn", str(job_id), by=NOBODY, details={})
+    _count("withdrawn")
+    return True
 
 
 def _lock(job_id: uuid.UUID) -> None:
@@ -139,7 +141,7 @@ def _refusal(job_id: uuid.UUID, arguments_hash: str) -> Problem:
         if approval.arguments_hash != arguments_hash:
             told = "This is not what was shown: read the approval again, and approve it by its arguments_hash."
             return Problem(errors.APPROVAL_MISMATCH, told, {"arguments_hash": approval.arguments_hash})
-        return Problem(errors.CONFLICT, "Its time to be approved is over.")
+        return Problem(errors.CONFLICT, "Its time to be approved is over, or nobody waits for it any more.")
     decided = f" by {approval.decided_by}" if approval.decided_by else ""
     return Problem(
         errors.CONFLICT,

@@ -220,7 +220,20 @@ def test_cancelling_who_asks_withdraws_the_question(api: Api, asked: Asked) -> N
     reconciler.reconcile()
 
     assert (late.status, Approval.objects.get().state) == (409, "withdrawn")
+    assert AuditEntry.objects.filter(action="approval.withdrawn", object_id=approval["job_id"]).count() == 1
     assert Job.objects.get(pk=approval["job_id"]).status == "cancelled"
+
+
+def test_what_nobody_waits_for_any_more_cannot_be_approved(api: Api, asked: Asked) -> None:
+    job = asked()
+    approval = pending(api)
+    # As the parent's cancel leaves it until the children are cancelled, which is another transaction.
+    Job.objects.filter(pk=job.pk).update(status="cancelled", finished_at=timezone.now(), waiting_on=0)
+
+    late = decide(api, approval, "approve")
+
+    assert (late.status, late.code) == (409, "CONFLICT")
+    assert Job.objects.get(pk=approval["job_id"]).waiting_on == 1
 
 
 def test_a_denied_job_is_not_run_by_a_retry(api: Api, asked: Asked) -> None:
