@@ -51,7 +51,7 @@ class Dialogue:
     untrusted: list[str] = field(default_factory=list)
     """What came into the conversation from outside: nobody vouches for it, and it may try to give orders."""
     denied: list[list[str]] = field(default_factory=list)
-    """Calls, as function and arguments, that a person has refused: nobody is asked twice."""
+    """Calls, as function and arguments, that nobody approved: nobody is asked twice."""
     served: list[str] = field(default_factory=list)
     """Functions that are tools of MCP servers."""
     bill: Bill = field(default_factory=Bill)
@@ -155,7 +155,7 @@ class Dialogue:
 
     def _child(self, call: ToolCall, entry: dict[str, Any], created_by: str, log: Log) -> Child:
         if [call.name, _canonical(call.arguments)] in self.denied:
-            raise ToolRefused(errors.APPROVAL_DENIED.name, "a person has refused this very call already")
+            raise ToolRefused(errors.APPROVAL_DENIED.name, "this very call was not approved before")
         wanted = tools.checked(call.name, call.arguments)
         entry["job_type"] = wanted.tool.job_type
         approval = wanted.approval(untrusted=self.untrusted, by=created_by)
@@ -166,7 +166,7 @@ class Dialogue:
 
     def _note_child(self, call: dict[str, Any], child: ChildResult) -> None:
         """What a call has changed for those after it."""
-        if (child.error or {}).get("code") == errors.APPROVAL_DENIED.name:
+        if (child.error or {}).get("code") in {errors.APPROVAL_DENIED.name, errors.APPROVAL_EXPIRED.name}:
             self.denied.append([call["function"], _canonical(call["arguments"])])
         elif tools.is_outside(call["function"]) and call["function"] not in self.untrusted:
             self.untrusted.append(call["function"])

@@ -105,6 +105,19 @@ def test_a_call_that_was_denied_is_not_asked_for_again(api: Api, asked: Asked, m
     assert (told(models)["error"]["code"], Approval.objects.count()) == ("APPROVAL_DENIED", 1)
 
 
+def test_a_call_that_nobody_approved_in_time_is_not_asked_for_again(
+    api: Api, asked: Asked, models: ModelServer
+) -> None:
+    job = asked(Reply(WRITE), Reply(WRITE), "Then not.")
+
+    Approval.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    reconciler.reconcile()
+    run_all()
+
+    assert now(job).status == "succeeded"
+    assert (told(models)["error"]["code"], Approval.objects.count()) == ("APPROVAL_DENIED", 1)
+
+
 def test_nobody_deciding_is_a_denial(api: Api, asked: Asked, written: Written, models: ModelServer) -> None:
     job = asked()
     assert reconciler.reconcile().approvals_closed == 0
