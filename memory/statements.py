@@ -36,7 +36,8 @@ def look(wanted: Search, query: str, space_id: int, type_: str | None) -> Statem
     not `space_id`.
 
     Of k rows wanted out of n in the scope, of N in all, the index looks at about k·N/n, and comparing all at n: the
-    index wins from n = √(kN) on. Up to √(2kN) the scope `is_small`, and compared whole.
+    index wins from n = √(kN) on if each row costs the same. A row of the index costs more, so up to √(4kN) the scope
+    `is_small`, and compared whole.
     """
     counts = [
         # As parameters: a plan for every value cannot go by the index of all that is not ready, in whatever scope.
@@ -61,7 +62,7 @@ def look(wanted: Search, query: str, space_id: int, type_: str | None) -> Statem
             WHERE s.state = 'active'
         ), most AS (
             SELECT GREATEST(
-                {EXACT_ROWS}, ceil(sqrt(2 * %(top_k)s::float8 * COALESCE((SELECT rows FROM space), 0)))
+                {EXACT_ROWS}, ceil(sqrt(4 * %(top_k)s::float8 * COALESCE((SELECT rows FROM space), 0)))
             )::int AS rows
         ), fitting AS MATERIALIZED (
             SELECT m.id FROM memory_memory m WHERE {ready}
