@@ -19,7 +19,8 @@ from rauskuclaw.config import ROOT
 from rauskuclaw.mcp.tools import RESOURCES, TOOLS
 from tests.running import API_KEY, RunningStack, running_stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("mcp stack")]
+# Over standard input and output each question starts a process that loads Django: seconds on a busy machine.
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("mcp stack"), pytest.mark.timeout(400)]
 T = TypeVar("T")
 READ_KEY = "reader-key-of-the-mcp-tests"
 KEYS = json.dumps([{"key": API_KEY, "name": "admin"}, {"key": READ_KEY, "name": "reader", "role": "read"}])

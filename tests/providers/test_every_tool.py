@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from access import keys
 from jobs.job_types import seed
 from jobs.models import Job, JobType
 from jobs.requests import NewJob
@@ -81,7 +82,8 @@ def test_a_model_that_calls_it_is_told_what_it_did(name: str, outside: int, asks
     sent = {key: value.replace("PORT", str(outside)) if key == "url" else value for key, value in arguments.items()}
     asks.answer(Reply(ToolCall(name, sent)), "Done.")
 
-    job = submit(NewJob(type=CHAT, input={"prompt": "Do it.", "agent_tools": True}), created_by="user:anna").job
+    keys.create(name="ci", role="admin", by="test")
+    job = submit(NewJob(type=CHAT, input={"prompt": "Do it.", "agent_tools": True}), created_by="key:ci").job
     run_all()
 
     told = json.loads(asks.calls[1].body["messages"][-1]["content"])
