@@ -30,15 +30,9 @@ MAX_ROUNDS = 3
 """Answers to results without a person's word between them."""
 OPEN = (Status.QUEUED, Status.RUNNING)
 _FACTS = (
-    "provider",
-    "model",
-    "finish_reason",
-    "usage",
-    "tool_execution",
-    "memory_context",
-    "memory_write",
+    "provider", "model", "finish_reason", "usage", "tool_execution", "memory_context", "memory_write",
     "untrusted_sources",
-)
+)  # fmt: skip
 
 
 def settle() -> int:

@@ -177,17 +177,16 @@ class Wanted:
     tool: Tool
     input: dict[str, Any]
     reaches_all_queues: bool
+    policy: ApprovalPolicy
 
     def approval(self, *, untrusted: Sequence[str], by: str) -> str:
         """Why a person is to be asked; empty: nobody is. untrusted: what came into the conversation from outside.
         by: who made the job that calls. Reads the database."""
         if self.reaches_all_queues and not uses_every_queue(by):
             return f"{self.tool.job_type} reaches every queue, and {by or 'whoever made the job'} may not use them all"
-        setting = self.tool.approval_setting
-        policy = getattr(runtime_tools.now_effective(), setting) if setting else self.tool.approval
-        if policy == "always":
+        if self.policy == "always":
             return f"every call of {self.tool.name} needs approval"
-        if policy == "untrusted" and untrusted:
+        if self.policy == "untrusted" and untrusted:
             more = f" and {len(untrusted) - NAMED_SOURCES} more" if len(untrusted) > NAMED_SOURCES else ""
             named = ", ".join(untrusted[:NAMED_SOURCES]) + more
             return f"text from outside is in the conversation ({named}), and may have asked for this"
@@ -207,7 +206,8 @@ def checked(name: str, arguments: str) -> Wanted:
         raise ToolRefused("TOOL_DISABLED", f"the job type {tool.job_type} is disabled")
     if not job_type.handler.startswith("builtin:") or job_type.handler.startswith(BLOCKED_HANDLERS):
         raise ToolRefused("TOOL_HANDLER_BLOCKED", f"the handler of {tool.job_type} is not for models")
-    if tool.switch and not getattr(runtime_tools.now_effective(), tool.switch):
+    config = runtime_tools.now_effective()
+    if tool.switch and not getattr(config, tool.switch):
         raise ToolRefused("TOOL_DISABLED", f"{tool.job_type} is switched off")
     if tool.mcp is not None and (refusal := mcp.refusal_of(tool.mcp)):
         raise ToolRefused("TOOL_DISABLED", refusal)
@@ -228,7 +228,8 @@ def checked(name: str, arguments: str) -> Wanted:
     except Problem as problem:
         raise ToolRefused("TOOL_EXEC_ERROR", problem.message) from None
     handler = registry.get(job_type.handler)
-    return Wanted(tool, wanted, handler is not None and handler.reaches_all_queues)
+    policy = getattr(config, tool.approval_setting) if tool.approval_setting else tool.approval
+    return Wanted(tool, wanted, handler is not None and handler.reaches_all_queues, policy)
 
 
 def result_payload(result: Any) -> dict[str, Any]:

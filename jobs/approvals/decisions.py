@@ -40,19 +40,20 @@ def ask(parent: Job, wanted: Mapping[uuid.UUID, str]) -> None:
     params = {
         "wanted": dumps(records), "by": parent.created_by, "timeout_sec": load().agent_approval_timeout_sec,
     }  # fmt: skip
-    asked = rows("approval_ask", params)
-    told: list[dict[str, Any]] = []
-    for row in asked:
-        facts = {
+    told = {
+        str(row["id"]): {
             "reason": row["reason"], "arguments_hash": row["arguments_hash"], "expires_at": iso_ms(row["expires_at"]),
-        }  # fmt: skip
-        lifecycle.append_logs(row["id"], [("warn", "Waiting for approval", facts)])
-        told.append({"job_id": str(row["id"]), **facts})
-    lifecycle.append_logs(parent.id, [("warn", "A job waits for approval", facts) for facts in told])
-    for facts in told:
-        details = {"parent": str(parent.id), **{name: value for name, value in facts.items() if name != "job_id"}}
-        _record("approval.requested", facts["job_id"], by=f"job {parent.id}", details=details)
-    _count("requested", len(asked))
+        }
+        for row in rows("approval_ask", params)
+    }  # fmt: skip
+    for job_id, facts in told.items():
+        lifecycle.append_logs(uuid.UUID(job_id), [("warn", "Waiting for approval", facts)])
+    waits = [("warn", "A job waits for approval", {"job_id": job_id, **facts}) for job_id, facts in told.items()]
+    lifecycle.append_logs(parent.id, waits)
+    for job_id, facts in told.items():
+        details = {"parent": str(parent.id), **facts}
+        _record("approval.requested", job_id, by=f"job {parent.id}", details=details)
+    _count("requested", len(told))
 
 
 def approve(

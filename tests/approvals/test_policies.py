@@ -73,9 +73,8 @@ def test_a_conversation_saved_before_any_noted_it_counts_as_from_outside() -> No
     assert (resumed.untrusted, resumed.denied) == (["the conversation so far"], [])
 
 
-def test_the_reason_names_a_few_of_many_sources(configure: Any, db: None) -> None:
-    configure(DATA_FILE_WRITE_APPROVAL="untrusted")
-    wanted = Wanted(TOOLS["data_write_file"], {}, reaches_all_queues=False)
+def test_the_reason_names_a_few_of_many_sources() -> None:
+    wanted = Wanted(TOOLS["data_write_file"], {}, reaches_all_queues=False, policy="untrusted")
 
     reason = wanted.approval(untrusted=[f"mcp__server__{n:050}" for n in range(60)], by="test")
 
