@@ -28,7 +28,7 @@ from jobs.nodes import host_identity, is_gone
 from jobs.pools import Death, End, Pool
 from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
-from jobs.slots import Held, Why
+from jobs.slots import Held, Why, file_of, unbegun_of
 from jobs.sql import rows
 from jobs.transitions import RetryPolicy
 from rauskuclaw import __version__, errors, redis
@@ -100,6 +100,7 @@ class Agent(threading.Thread):
                 self._start_over()
         with contextlib.suppress(DatabaseError):
             Node.objects.filter(pk=self.node).delete()
+            file_of(self.node).unlink(missing_ok=True)
         connection.close()
 
     def _start_over(self) -> None:
@@ -150,7 +151,9 @@ class Agent(threading.Thread):
         """The row first: looking for stray processes may take longer than what is left of the lease."""
         while self._deaths:
             death = self._deaths[0]
-            if death.end is not End.LOST:
+            if death.end is End.UNBEGUN:
+                lifecycle.give_back([death.held.key], reason=death.detail)
+            elif death.end is not End.LOST:
                 _fail(death)
             elif death.held.key not in self._stops:
                 lifecycle.lose(*death.held.key, reason=death.detail)
@@ -220,9 +223,12 @@ class Agent(threading.Thread):
             if not is_gone(node):
                 continue
             processes.kill_marked(f"{node.id}/")
+            reason = f"worker process {node.pid} is gone"
+            lifecycle.give_back([held.key for held in unbegun_of(node.id)], reason=reason)
             for job in Job.objects.filter(status=Status.RUNNING, node=node.id).only("id", "fence"):
-                lifecycle.lose(job.id, job.fence, reason=f"worker process {node.pid} is gone")
+                lifecycle.lose(job.id, job.fence, reason=reason)
             node.delete()
+            file_of(node.id).unlink(missing_ok=True)
 
 
 def _fail(death: Death) -> None:

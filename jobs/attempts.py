@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from pydantic import BaseModel
 
 from jobs import dispatch, groups, lifecycle
@@ -39,8 +40,17 @@ def claim(wanted: Claimable) -> Claim | None:
 
     One that goes on after its children comes with what they came to; where that is too much, it fails here.
     """
-    claimed = with_patience(lambda: lifecycle.claim(wanted), CLAIM_PATIENCE_SEC)
-    return None if claimed is None else _with_children(claimed, wanted.worker)
+    return next(iter(claim_all([wanted])), None)
+
+
+def claim_all(wanted: Sequence[Claimable]) -> list[Claim]:
+    """`claim` those of one message; the ones to be had, in order."""
+    claimed = with_patience(lambda: lifecycle.claim_all(wanted), CLAIM_PATIENCE_SEC)
+    return _with_all_children(claimed or [], wanted[0].worker)
+
+
+def _with_all_children(claims: Sequence[Claim], worker: str) -> list[Claim]:
+    return [whole for claim in claims if (whole := _with_children(claim, worker)) is not None]
 
 
 def _with_children(claimed: Claim, worker: str) -> Claim | None:
@@ -49,7 +59,7 @@ def _with_children(claimed: Claim, worker: str) -> Claim | None:
     try:
         return with_patience(lambda: groups.with_children(claimed), CLAIM_PATIENCE_SEC)
     except AttemptFailed as error:
-        settle(claimed, failed(claimed, error), [], worker)
+        settle([Done(claimed, failed(claimed, error))], worker)
         return None
 
 
@@ -66,9 +76,9 @@ def refill(claim: Claim, *, slots: int) -> None:
         _fill(claim)
 
 
-def make_room(claim: Claim) -> None:
-    """The attempt has ended: if it took up a limit, let the job in that waited for it."""
-    if claim.takes_limit:
+def make_room(claims: Iterable[Claim]) -> None:
+    """These attempts have ended: where one took up a limit, let the jobs in that waited for it."""
+    for claim in {(claim.queue, claim.pool): claim for claim in claims if claim.takes_limit}.values():
         _fill(claim)
 
 
@@ -89,6 +99,26 @@ class Ending:
     retry_after_sec: float | None = None
     spawn: Spawn | None = None
     """With SUSPENDED: what the job makes and waits for."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """An attempt that has run, and what Postgres is to be told of its end, with its last log lines."""
+
+    claim: Claim
+    ending: Ending
+    lines: Sequence[dict[str, Any]] = ()
+    ran_ms: int | None = None
+
+    @property
+    def goes_alone(self) -> bool:
+        """Whether its end is a transaction of its own: it makes jobs, or carries much."""
+        return self.ending.spawn is not None or self.finish.is_large
+
+    @cached_property
+    def finish(self) -> Finish:
+        """Its end as lifecycle takes it; not for one that makes jobs."""
+        return _end_of(self)
 
 
 def misrouted(claim: Claim, handler: registry.AnyHandler) -> Ending:
@@ -152,60 +182,79 @@ def parsed_input(claim: Claim, handler: registry.AnyHandler, buffer: LogBuffer) 
         raise handler.on_invalid_input(log, str(error)) from None
 
 
-def settle(claim: Claim, ending: Ending, lines: list[dict[str, Any]], worker: str) -> None:
-    """Tell Postgres how the attempt ended, with its last log lines; wait for Postgres while it is away."""
-    with_patience(lambda: _settle(claim, ending, lines, worker), FINISH_PATIENCE_SEC)
+def settle(done: Sequence[Done], worker: str) -> None:
+    """Tell Postgres how these attempts ended; wait for Postgres while it is away.
 
-
-def _settle(claim: Claim, ending: Ending, lines: list[dict[str, Any]], worker: str) -> None:
-    if ending.spawn is None:
-        accepted = lifecycle.end(_end_of(claim, ending, lines))
-    else:
-        try:
-            accepted = groups.spawn(claim, ending.spawn, lines)
-        except AttemptFailed as refused:
-            accepted = lifecycle.end(_end_of(claim, failed(claim, refused), lines))
-    if not accepted:
-        _note_stale(claim, ending, worker)
-
-
-def turn_over(
-    claim: Claim, ending: Ending, lines: list[dict[str, Any]], wanted: Claimable
-) -> tuple[bool, Claim | None]:
-    """`settle` one attempt and `claim` the next, in one transaction. False: Postgres is away, and neither was done.
-
-    False too for an attempt that ends by making jobs, which is a transaction of its own.
+    What it refuses to write of one takes no other with it; that one is lost when its lease ends.
     """
-    if ending.spawn is not None:
-        return False, None
+    together = [it for it in done if not it.goes_alone]
+    for it in [it for it in done if it.goes_alone] if _told(together, worker) else done:
+        _told([it], worker)
+
+
+def _told(done: Sequence[Done], worker: str) -> bool:
     try:
-        accepted, claimed = lifecycle.turn_over(_end_of(claim, ending, lines), wanted)
+        with_patience(lambda: _tell(done, worker), FINISH_PATIENCE_SEC)
+    except DatabaseError:
+        logger.exception("how %d attempts ended cannot be written", len(done))
+        return False
+    return True
+
+
+def _tell(done: Sequence[Done], worker: str) -> None:
+    if done and done[0].ending.spawn is not None:
+        accepted = [_spawn(done[0], done[0].ending.spawn)]
+    else:
+        accepted = lifecycle.end_all([it.finish for it in done])
+    _note_stale(done, accepted, worker)
+
+
+def _spawn(done: Done, wanted: Spawn) -> bool:
+    try:
+        return groups.spawn(done.claim, wanted, done.lines)
+    except AttemptFailed as refused:
+        return lifecycle.end(replace(done, ending=failed(done.claim, refused)).finish)
+
+
+def turn_over(done: Sequence[Done], wanted: Sequence[Claimable]) -> list[Claim] | None:
+    """`settle` attempts and `claim` the next ones, in one transaction. None: neither was done.
+
+    That is so when Postgres is away or refuses an end, and for ends that are transactions of their own.
+    """
+    if any(it.goes_alone for it in done):
+        return None
+    try:
+        accepted, claimed = lifecycle.turn_over([it.finish for it in done], wanted)
     except DATABASE_AWAY as error:
         logger.warning("the database is away: %s", error)
         connection.close()
-        return False, None
-    if not accepted:
-        with_patience(lambda: _note_stale(claim, ending, wanted.worker), CLAIM_PATIENCE_SEC)
-    return True, None if claimed is None else _with_children(claimed, wanted.worker)
+        return None
+    except DatabaseError as error:
+        logger.warning("not ended and claimed together: %s", error)
+        return None
+    with_patience(lambda: _note_stale(done, accepted, wanted[0].worker), CLAIM_PATIENCE_SEC)
+    return _with_all_children(claimed, wanted[0].worker)
 
 
-def _end_of(claim: Claim, ending: Ending, lines: list[dict[str, Any]]) -> Finish:
+def _end_of(done: Done) -> Finish:
+    claim, ending = done.claim, done.ending
     if ending.outcome == Outcome.SUCCEEDED:
         try:
-            return Finish.success(claim.id, claim.fence, result=ending.result, lines=lines)
+            return Finish.success(claim.id, claim.fence, result=ending.result, lines=done.lines, ran_ms=done.ran_ms)
         except NotStorable as error:
             message = f"the result cannot be stored: {error}"
             ending = Ending(Outcome.FAILED, code=errors.RESULT_INVALID.name, message=message)
     wait = claim.retry.wait_sec(claim.attempts) if ending.retry_after_sec is None else ending.retry_after_sec
     return Finish.failure(
         claim.id, claim.fence, code=ending.code, message=ending.message, details=ending.details, retry=ending.retry,
-        retry_in_sec=wait, handler=claim.handler or "", outcome=ending.outcome, lines=lines,
+        retry_in_sec=wait, handler=claim.handler or "", outcome=ending.outcome, lines=done.lines, ran_ms=done.ran_ms,
     )  # fmt: skip
 
 
-def _note_stale(claim: Claim, ending: Ending, worker: str) -> None:
-    meta = {"attempt": claim.fence, "worker": worker, "outcome": ending.outcome}
-    lifecycle.append_logs(claim.id, [("warn", "Stale attempt ignored", meta)])
+def _note_stale(done: Sequence[Done], accepted: Sequence[bool], worker: str) -> None:
+    for it in [it for it, ok in zip(done, accepted, strict=True) if not ok]:
+        meta = {"attempt": it.claim.fence, "worker": worker, "outcome": it.ending.outcome}
+        lifecycle.append_logs(it.claim.id, [("warn", "Stale attempt ignored", meta)])
 
 
 def with_patience(step: Callable[[], T], patience_sec: float) -> T | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,13 +28,19 @@ class AsyncAttemptContext:
         self.attempt = claim.attempts
         self.input: Any = parsed_input
         self.deadline = datetime.now(UTC) + timedelta(seconds=claim.timeout_sec)
-        self.workspace: Path = load().workspace_root
         self.children: Sequence[ChildResult] = claim.children
         self.state = claim.state
         self.stop_requested = False
         self._ends_at = time.monotonic() + claim.timeout_sec
         self._buffer = buffer
         self._fence, self._emitted_bytes = claim.fence, 0
+
+    @cached_property
+    def workspace(self) -> Path:
+        """The handlers' directory, made where it is missing: most short jobs never ask for it."""
+        folder = load().workspace_root
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def log(self, message: str, level: Level = "info", **meta: Any) -> None:
         """Append a log line; it is live within 0.2 s, 0.1 s of which it waits for others."""

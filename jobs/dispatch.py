@@ -11,10 +11,12 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, cast
+from math import ceil
+from typing import Any, NamedTuple, Self, cast
 
 from django.db import transaction
 
+from jobs.slots import BUNDLE_MOST
 from jobs.sql import rows, rows_together
 from rauskuclaw import redis
 from rauskuclaw.config import load
@@ -26,6 +28,8 @@ TASK_RUN_ATTEMPT = "jobs.run_attempt"
 TASK_DELIVER_CALLBACKS = "jobs.deliver_callbacks"
 WINDOW_MIN = 8
 """Published jobs a queue may hold while no worker is on it: the first one to come starts at once."""
+SHORT_PER_PLACE = 32
+"""So many short jobs take up one place of a window."""
 NODE_TTL_SEC = 15.0
 """A node that has not said for so long that it lives does not count."""
 CHAIN_SEC = 1.0
@@ -37,6 +41,7 @@ MAX_QUEUED_RINGS = 100
 def window_params() -> dict[str, Any]:
     """The window's size, as the SQL files take it: twice (by default) the capacity of the live workers on the queue."""
     return {
+        "short_per_place": SHORT_PER_PLACE,
         "window_min": WINDOW_MIN,
         "window_factor": load().dispatch_window_factor,
         "node_ttl_sec": NODE_TTL_SEC,
@@ -94,13 +99,15 @@ def renew_windows_of(type: str) -> None:
 
 
 def publish(jobs: Iterable[Mapping[str, Any]]) -> bool:
-    """Push one message a job, in the given order, in one round trip. False if Redis did not take them.
+    """Push one message a job, or for several short ones, in the given order, in one round trip. False if Redis did not
+    take them.
 
-    jobs: mappings with id, queue, pool, fence, priority, timeout_sec; their rows already say `published_at`.
+    jobs: mappings with id, queue, pool, fence, priority, timeout_sec, short; their rows already say `published_at`.
+    Those that fill.sql found also say how many slots there are, and are shared out among these.
     """
     messages = [
-        (redis_key(job_queue(job["queue"], job["pool"]), wire_priority(job["priority"])), _attempt_message(job))
-        for job in jobs
+        (redis_key(job_queue(of[0]["queue"], of[0]["pool"]), wire_priority(of[0]["priority"])), _attempts_message(of))
+        for of in _bundles(list(jobs))
     ]
     if not messages:
         return True
@@ -115,12 +122,38 @@ def publish(jobs: Iterable[Mapping[str, Any]]) -> bool:
     return True
 
 
-class Message(NamedTuple):
-    """What one attempt's message says."""
+def _bundles(jobs: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """What goes into each message, in order. Short jobs go together that are alike in all that a message says."""
+    short = sum(job["short"] for job in jobs)
+    bundles: list[list[Mapping[str, Any]]] = []
+    open_: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for job in jobs:
+        share = min(BUNDLE_MOST, ceil(short / job["slots"])) if job["short"] and job.get("slots") else 1
+        alike = tuple(job[name] for name in ("queue", "pool", "priority", "timeout_sec", "short"))
+        if share == 1 or len(open_.get(alike, ())) in {0, share}:
+            bundles.append([])
+            open_[alike] = bundles[-1]
+        open_[alike].append(job)
+    return bundles
 
-    job_id: uuid.UUID
-    fence: int
+
+class Message(NamedTuple):
+    """What a message says: which jobs to attempt, with the fence of each, and the time limit of every one."""
+
+    attempts: tuple[tuple[uuid.UUID, int], ...]
     timeout_sec: int
+
+    @classmethod
+    def of(cls, kwargs: Mapping[str, Any], limits: Sequence[float]) -> Self:
+        """From the arguments of its task, and its [hard, soft] limits."""
+        attempts = [(kwargs["job_id"], kwargs["fence"]), *kwargs.get("more", ())]
+        return cls(tuple((uuid.UUID(job_id), fence) for job_id, fence in attempts), round(limits[1] - CHAIN_SEC))
+
+    @classmethod
+    def parse(cls, text: bytes) -> Self:
+        """From what Redis holds."""
+        message = json.loads(text)
+        return cls.of(json.loads(message["body"])[1], message["headers"]["timelimit"])
 
 
 def take_next(queues: Sequence[str], *, max_timeout_sec: int) -> Message | None:
@@ -134,7 +167,7 @@ def take_next(queues: Sequence[str], *, max_timeout_sec: int) -> Message | None:
         if not taken:
             return None
         key, (text,) = taken
-        message = _parse(text)
+        message = Message.parse(text)
         if message.timeout_sec > max_timeout_sec:
             redis.client().rpush(key, text)
             return None
@@ -143,17 +176,6 @@ def take_next(queues: Sequence[str], *, max_timeout_sec: int) -> Message | None:
         logger.debug("no next message: %s", error)
         return None
     return message
-
-
-def _parse(text: bytes) -> Message:
-    message = json.loads(text)
-    kwargs = json.loads(message["body"])[1]
-    return Message(uuid.UUID(kwargs["job_id"]), kwargs["fence"], timeout_sec(message["headers"]["timelimit"]))
-
-
-def timeout_sec(limits: Sequence[float]) -> int:
-    """The job's own time limit in a message's [hard, soft] limits."""
-    return round(limits[1] - CHAIN_SEC)
 
 
 @cache
@@ -180,16 +202,19 @@ def ring(task: str) -> None:
 
 
 def message_id(job_id: uuid.UUID | str, fence: int) -> str:
-    """The Celery task id of one attempt's message."""
+    """The Celery task id of the message for one attempt, or for it and more."""
     return f"{job_id}:{fence}"
 
 
-def _attempt_message(job: Mapping[str, Any]) -> str:
-    soft = job["timeout_sec"]
+def _attempts_message(jobs: Sequence[Mapping[str, Any]]) -> str:
+    job, soft = jobs[0], jobs[0]["timeout_sec"]
+    kwargs: dict[str, Any] = {"job_id": str(job["id"]), "fence": job["fence"]}
+    if len(jobs) > 1:
+        kwargs["more"] = [(str(other["id"]), other["fence"]) for other in jobs[1:]]
     return _message(
         TASK_RUN_ATTEMPT,
         message_id(job["id"], job["fence"]),
-        {"job_id": str(job["id"]), "fence": job["fence"]},
+        kwargs,
         queue=job_queue(job["queue"], job["pool"]),
         priority=wire_priority(job["priority"]),
         limits=[soft + CHAIN_SEC + load().hard_limit_grace_sec, soft + CHAIN_SEC],

@@ -1,17 +1,16 @@
-"""What a worker's pool process does with one attempt: claim, run the handler, end it. Nothing else decides."""
+"""What a worker's pool process does with an attempt: claim, run the handler, end it. Nothing else decides."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from types import FrameType
-from typing import Any
 
-from jobs import attempts, processes
-from jobs.attempts import Ending
+from jobs import attempts, bundle, processes
+from jobs.attempts import Done, Ending
 from jobs.context import AttemptContext
 from jobs.handlers.base import Cancelled, Interrupted, TimeLimit
 from jobs.log_buffer import LogBuffer
@@ -65,67 +64,71 @@ def cookie(node: uuid.UUID | None, job_id: uuid.UUID, number: int) -> str:
     return f"{node}/{job_id}/{number}"
 
 
-@dataclass(frozen=True)
-class _Done:
-    """An attempt that has run, and what Postgres is to be told of its end. ending None: nothing, it is nobody's."""
+def run_attempts(messages: Iterable[Sequence[Claimable]], *, slots: Slots | None = None) -> None:
+    """Claim the attempts of a message, run them one after the other, end them; then the next message.
 
-    claim: Claim
-    ending: Ending | None
-    lines: list[dict[str, Any]]
+    Twice is safe: the second claim finds nothing.
 
-
-def run_attempts(wanted: Iterable[Claimable], *, slots: Slots | None = None) -> None:
-    """Claim an attempt, run it, end it; then the next. Twice is safe: the second claim finds nothing.
-
-    wanted: asked for the next one when the handler has returned, so that its claim can go with the end in one
+    messages: asked for the next one when the handlers have returned, so that its claim can go with the ends in one
     transaction. slots: where the worker's parent sees what this process runs. What ends without a word is lost when its
     lease ends.
     """
     slots = slots or Slots(1)
-    done: _Done | None = None
+    done: list[Done] = []
+    worker = ""
     try:
-        for it in wanted:
+        for wanted in messages:
             since_ns = tracing.now_ns()
-            claim = _claim(it, slots) if done is None else _turn_over(done, it, slots)
-            done = None if claim is None else _run(claim, it, slots, since_ns)
-            worker = it.worker
-        if done is not None:
-            _settle(done, worker)
+            claims = _turn_over(done, wanted, slots) if done else _claim(wanted, slots)
+            worker = wanted[0].worker
+            done = _run_all(claims, wanted[0], slots, since_ns)
+        _settle(done, worker)
     finally:
         slots.clear()
         logs.unbind()
 
 
-def _claim(wanted: Claimable, slots: Slots) -> Claim | None:
-    slots.take(wanted.id, wanted.fence + 1)
-    return attempts.claim(wanted)
+def _claim(wanted: Sequence[Claimable], slots: Slots) -> list[Claim]:
+    slots.take_all([(it.id, it.fence + 1) for it in wanted])
+    return attempts.claim_all(wanted)
 
 
-def _turn_over(done: _Done, wanted: Claimable, slots: Slots) -> Claim | None:
-    if done.ending is not None:
-        # Before the claim: a cancel that comes right after it must find the attempt. This one's end is on its way.
-        slots.take(wanted.id, wanted.fence + 1)
-        turned, claim = attempts.turn_over(done.claim, done.ending, done.lines, wanted)
-        if turned:
-            attempts.make_room(done.claim)
-            return claim
-        slots.take(done.claim.id, done.claim.fence)
-    _settle(done, wanted.worker)
+def _turn_over(done: Sequence[Done], wanted: Sequence[Claimable], slots: Slots) -> list[Claim]:
+    # Before the claim: a cancel that comes right after it must find the attempt. The ends are on their way.
+    slots.take_all([(it.id, it.fence + 1) for it in wanted])
+    claims = attempts.turn_over(done, wanted)
+    if claims is not None:
+        attempts.make_room(it.claim for it in done)
+        return claims
+    slots.take_all([(it.claim.id, it.claim.fence) for it in done])
+    slots.take(done[-1].claim.id, done[-1].claim.fence)
+    _settle(done, wanted[0].worker)
     return _claim(wanted, slots)
 
 
-def _settle(done: _Done, worker: str) -> None:
-    if done.ending is not None:
-        attempts.settle(done.claim, done.ending, done.lines, worker)
-    attempts.make_room(done.claim)
+def _settle(done: Sequence[Done], worker: str) -> None:
+    if done:
+        attempts.settle(done, worker)
+        attempts.make_room(it.claim for it in done)
 
 
-def _run(claim: Claim, wanted: Claimable, slots: Slots, since_ns: int) -> _Done:
+def _run_all(claims: Sequence[Claim], wanted: Claimable, slots: Slots, since_ns: int) -> list[Done]:
+    """Returns what is still to be told."""
+    if not claims:
+        return []
+    attempts.refill(claims[0], slots=load().worker_concurrency)
+    with bundle.running(claims, wanted.worker) as together:
+        while (claim := together.next()) is not None:
+            if (done := _run(claim, wanted, slots, since_ns)) is not None:
+                together.ended(done)
+        return together.take_done()
+
+
+def _run(claim: Claim, wanted: Claimable, slots: Slots, since_ns: int) -> Done | None:
+    """None: it is nobody's any more, and there is nothing to tell."""
     logs.bind_attempt(job=str(claim.id), attempt=claim.fence, queue=claim.queue, worker=wanted.worker)
     slots.take(claim.id, claim.fence, timeout_sec=claim.timeout_sec)
-    attempts.refill(claim, slots=load().worker_concurrency)
-    buffer = LogBuffer(claim.id, claim.fence)
-    ending: Ending | None = None
+    buffer, began_at = LogBuffer(claim.id, claim.fence), time.monotonic()
     try:
         with attempts.traced(claim, wanted.worker, since_ns) as span:
             ending = _perform(claim, buffer, cookie=cookie(wanted.node, claim.id, claim.fence), slots=slots)
@@ -133,12 +136,14 @@ def _run(claim: Claim, wanted: Claimable, slots: Slots, since_ns: int) -> _Done:
     except Cancelled:
         # The row is not ours any more: it was cancelled, or another worker holds it. Its lines went with it.
         buffer.close()
+        attempts.make_room([claim])
+        return None
     finally:
         # The time limit is the handler's: waiting for Postgres to take the result is not to be killed for it.
         slots.take(claim.id, claim.fence)
         # What commands left in the background ends with the attempt, however it ended.
         processes.kill_descendants(os.getpid())
-    return _Done(claim, ending, [] if ending is None else buffer.close())
+    return Done(claim, ending, buffer.close(), round((time.monotonic() - began_at) * 1000))
 
 
 def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> Ending:
@@ -148,7 +153,6 @@ def _perform(claim: Claim, buffer: LogBuffer, *, cookie: str, slots: Slots) -> E
     try:
         handler = attempts.handler_of(claim)
         context = AttemptContext(claim, attempts.parsed_input(claim, handler, buffer), buffer, cookie=cookie)
-        context.workspace.mkdir(parents=True, exist_ok=True)
         running.context = context
         running.open = True
         if running.pending is not None:

@@ -21,7 +21,7 @@ from jobs.approvals.models import Approval, ApprovalState
 from jobs.models import Job, JobDependency, JobGroup, Status
 from jobs.sql import jobs, rows, rows_together
 from jobs.storable import dumps, error_json, log_line
-from jobs.transitions import LAST, Claim, Claimable, Finish, Group
+from jobs.transitions import LAST, Claim, Claimable, Finish, Group, claim_params, end_params
 from rauskuclaw import errors
 from rauskuclaw.errors import Problem
 
@@ -40,6 +40,7 @@ RULES: dict[str, Rule] = {
     "claim": Rule(frozenset({Status.QUEUED}), frozenset({Status.RUNNING})),
     "succeed": Rule(frozenset({Status.RUNNING}), frozenset({Status.SUCCEEDED})),
     "fail": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
+    "give_back": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED})),
     "lose": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED, Status.FAILED})),
     "suspend": Rule(frozenset({Status.RUNNING}), frozenset({Status.QUEUED})),
     "resume": Rule(frozenset({Status.QUEUED}), frozenset({Status.QUEUED, Status.FAILED})),
@@ -60,28 +61,61 @@ Line = tuple[str, str, Any]
 
 def claim(wanted: Claimable) -> Claim | None:
     """queued → running. None when another worker was first, or the job was cancelled or has moved on."""
-    return _claimed(rows("claim", wanted.params))
+    return next(iter(claim_all([wanted])), None)
 
 
-def _claimed(found: list[dict[str, Any]]) -> Claim | None:
+def claim_all(wanted: Sequence[Claimable]) -> list[Claim]:
+    """`claim` those of one message; the ones to be had, in order."""
+    return _claimed(wanted, rows("claim", claim_params(wanted)))
+
+
+def _claimed(wanted: Sequence[Claimable], found: list[dict[str, Any]]) -> list[Claim]:
     if not found:
-        return None
-    claimed = Claim.of(found[0])
-    transaction.on_commit(partial(live.announce, [claimed.id]))
-    return claimed
+        return []
+    claims = {row["id"]: Claim.of(row) for row in found}
+    transaction.on_commit(partial(live.announce, list(claims)))
+    return [claims[it.id] for it in wanted if it.id in claims]
+
+
+def give_back(attempts: Sequence[tuple[uuid.UUID, int]], *, reason: str) -> int:
+    """running → queued, for attempts (job, fence) that were claimed and never began: they do not count.
+
+    Returns how many there were; one that is somebody else's by now, or has ended, is not.
+    """
+    if not attempts:
+        return 0
+    ids, fences = [job_id for job_id, _ in attempts], [fence for _, fence in attempts]
+    found = rows("give_back", {"ids": ids, "fences": fences, "reason": reason})
+    if found:
+        transaction.on_commit(partial(live.announce, [row["id"] for row in found]))
+        for queue, pool in {(row["queue"], row["pool"]) for row in found}:
+            dispatch.after_commit(partial(dispatch.fill, queue, pool))
+    return len(found)
 
 
 def end(how: Finish) -> bool:
     """End a running attempt. False for a stale one."""
-    # Nearly all jobs have no dependants: for them the statement is the whole transaction, without BEGIN and COMMIT.
-    ended = rows("end_attempt", {**how.params, "alone": True})
-    if not ended:
-        with transaction.atomic():
-            ended = rows("end_attempt", {**how.params, "alone": False})
-            if ended and ended[0]["status"] != Status.QUEUED:
-                _settle_dependants(how.job_id, Status(ended[0]["status"]))
-    if ended:
-        _after_end(how.job_id, ended[0])
+    return end_all([how])[0]
+
+
+def end_all(ends: Sequence[Finish]) -> list[bool]:
+    """`end` each of these attempts, in one commit but for those that others depend on."""
+    return _accepted(ends, rows("end_attempts", end_params(ends, alone=True)))
+
+
+def _accepted(ends: Sequence[Finish], ended: list[dict[str, Any]]) -> list[bool]:
+    """What has come of ends told with `alone`. Nearly all jobs have no dependants: for them that was all of it."""
+    _after_end(ended)
+    told = {row["id"] for row in ended}
+    return [how.job_id in told or _end_with_dependants(how) for how in ends]
+
+
+def _end_with_dependants(how: Finish) -> bool:
+    with transaction.atomic():
+        ended = rows("end_attempts", end_params([how], alone=False))
+        if ended and ended[0]["status"] != Status.QUEUED:
+            _settle_dependants(how.job_id, Status(ended[0]["status"]))
+    _after_end(ended)
     return bool(ended)
 
 
@@ -96,22 +130,21 @@ def _ending(terms: Callable[P, Finish]) -> Callable[P, bool]:
 succeed, fail, lose = _ending(Finish.success), _ending(Finish.failure), _ending(Finish.loss)
 
 
-def turn_over(how: Finish, wanted: Claimable) -> tuple[bool, Claim | None]:
-    """`end` an attempt and `claim` the next one: one round trip and, for a job without dependants, one commit.
+def turn_over(ends: Sequence[Finish], wanted: Sequence[Claimable]) -> tuple[list[bool], list[Claim]]:
+    """`end` attempts and `claim` the next ones: one round trip and, for jobs without dependants, one commit.
 
-    Neither depends on the other: whether the attempt was stale, whether the next one was to be had.
+    Neither depends on the other: which attempts were stale, which of the next were to be had.
     """
-    ended, claimed = rows_together(("end_attempt", {**how.params, "alone": True}), ("claim", wanted.params))
-    if ended:
-        _after_end(how.job_id, ended[0])
-    return bool(ended) or end(how), _claimed(claimed)
+    ended, claimed = rows_together(("end_attempts", end_params(ends, alone=True)), ("claim", claim_params(wanted)))
+    return _accepted(ends, ended), _claimed(wanted, claimed)
 
 
-def _after_end(job_id: uuid.UUID, ended: dict[str, Any]) -> None:
-    if ended["status"] != Status.QUEUED:
-        _settle_after_commit([ended["group_id"]])
-    transaction.on_commit(partial(live.announce, [job_id]))
-    if ended["calls_back"]:
+def _after_end(ended: Sequence[dict[str, Any]]) -> None:
+    if not ended:
+        return
+    _settle_after_commit(row["group_id"] for row in ended if row["status"] != Status.QUEUED)
+    transaction.on_commit(partial(live.announce, [row["id"] for row in ended]))
+    if any(row["calls_back"] for row in ended):
         transaction.on_commit(dispatch.ring_callbacks)
 
 

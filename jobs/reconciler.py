@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -109,7 +108,7 @@ def _message_id(job: Mapping[str, Any]) -> str:
 
 
 def _messages_in_redis(celery_queue: str) -> dict[str, tuple[str, bytes]]:
-    """By message id: the list that holds it, the most urgent one of several, and the message."""
+    """By attempt, as its own message's id: the list that holds it, the most urgent one of several, and the message."""
     keys = redis_keys(celery_queue)
     with redis.client().pipeline(transaction=False) as pipe:
         for key in keys:
@@ -118,7 +117,8 @@ def _messages_in_redis(celery_queue: str) -> dict[str, tuple[str, bytes]]:
     found: dict[str, tuple[str, bytes]] = {}
     for key, messages in zip(keys, lists, strict=True):
         for message in messages:
-            found.setdefault(json.loads(message)["headers"]["id"], (key, message))
+            for job_id, fence in dispatch.Message.parse(message).attempts:
+                found.setdefault(dispatch.message_id(job_id, fence), (key, message))
     return found
 
 
@@ -130,7 +130,7 @@ def _is_passed_over(job: Mapping[str, Any], present: Mapping[str, tuple[str, byt
 def _move_to_front(celery_queue: str, messages: Iterable[tuple[str, bytes]]) -> None:
     """Put messages behind those of the highest priority, where none can pass them any more."""
     with redis.client().pipeline() as pipe:
-        for key, message in messages:
+        for key, message in dict.fromkeys(messages):
             pipe.lrem(key, 1, message.decode())
             pipe.lpush(redis_keys(celery_queue)[0], message)
         pipe.execute()

@@ -291,6 +291,7 @@ def create(
                 "group_id": str(siblings.group_id) if siblings else None,
                 "child_name": siblings.names[ord_] if siblings else "",
                 "pool": registry.pool_of(types[item.type].handler),
+                "short": registry.is_short(types[item.type].handler),
                 "trace": trace,
             }
             for ord_, (item, plan, origin) in enumerate(zip(items, plans, origins, strict=True))
@@ -317,7 +318,7 @@ def create(
 
 _GIVEN = (
     "type", "queue", "priority", "timeout_sec", "max_attempts", "callback_url", "tags", "input", "waiting_on",
-    "created_by", "concurrency_key", "unique_key", "child_name", "pool", "trace",
+    "created_by", "concurrency_key", "unique_key", "child_name", "pool", "short", "trace",
 )  # fmt: skip
 _WRITTEN = ("id", "created_at", "updated_at", "available_at", "turn_at", "expires_at", "published_at")
 _COLUMNS = [field.attname for field in Job._meta.concrete_fields]
@@ -339,7 +340,7 @@ def _made(record: Mapping[str, Any], row: Mapping[str, Any]) -> Job:
 def _announce(jobs: Sequence[Job], *, wants_fill: bool) -> None:
     """After the commit: push what the statement put into the window; what needs a look at others is filled in."""
     if len(jobs) == 1 and jobs[0].published_at is not None:
-        facts = ("id", "queue", "pool", "fence", "priority", "timeout_sec")
+        facts = ("id", "queue", "pool", "fence", "priority", "timeout_sec", "short")
         with tracing.span("publish", kind="producer", job_id=str(jobs[0].id), queue=jobs[0].queue):
             dispatch.publish([{name: getattr(jobs[0], name) for name in facts}])
     elif len(jobs) > 1 or wants_fill:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from celery.concurrency.thread import TaskPool
 from celery.worker.request import Request
 from django.db import connection
 
-from jobs import agent, callbacks, dispatch, execution, processes, reconciler
+from jobs import agent, bundle, callbacks, dispatch, execution, processes, reconciler
 from jobs.attempts import DATABASE_AWAY
 from jobs.pools.io import IOPool
 from jobs.pools.process import ProcessPool
@@ -51,21 +50,22 @@ class AttemptRequest(Request):
 
 
 @app.task(name=dispatch.TASK_RUN_ATTEMPT, Request=AttemptRequest, ignore_result=True, bind=True)
-def run_attempt(self: Any, *, job_id: str, fence: int) -> None:
-    """Run one attempt of a job, in the pool of this worker. Delivered twice a message is harmless: the claim names the
-    fence."""
+def run_attempt(self: Any, /, **kwargs: Any) -> None:
+    """Run one attempt of a job, or of several short ones, in the pool of this worker. kwargs: see `dispatch.Message`.
+    Delivered twice a message is harmless: the claim names the fence."""
     worker = agent.current()
     if worker is None:
         raise RuntimeError("jobs run in a worker that consumes job queues, and nowhere else")
+    message = dispatch.Message.of(kwargs, self.request.timelimit)
     if isinstance(worker.pool, IOPool):
-        worker.pool.run(uuid.UUID(job_id), fence, worker=load().worker_id)
+        for job_id, fence in message.attempts:
+            worker.pool.run(job_id, fence, worker=load().worker_id)
     else:
-        limit_sec = dispatch.timeout_sec(self.request.timelimit)
-        _run_chain(worker, dispatch.Message(uuid.UUID(job_id), fence, limit_sec))
+        _run_chain(worker, message)
 
 
 def _run_chain(worker: agent.Agent, first: dispatch.Message) -> None:
-    """In a pool process: run this attempt and, while little time has passed, those of the next messages.
+    """In a pool process: run these attempts and, while little time has passed, those of the next messages.
 
     A trip through Celery's parent costs more than a short job does. So the process goes on with what is next in its
     worker's queues, for as long as the message's limits leave room (`dispatch.CHAIN_SEC`): each attempt has its own
@@ -75,12 +75,15 @@ def _run_chain(worker: agent.Agent, first: dispatch.Message) -> None:
     # Here and not in worker_process_init: billiard sets its own signal handlers after that.
     execution.install_signal_handlers(slots)
     name = load().worker_id
-    wanted = (Claimable(it.job_id, it.fence, name, worker.node) for it in _chain(worker.queues, first))
-    execution.run_attempts(wanted, slots=slots)
+    messages = (
+        [Claimable(job_id, fence, name, worker.node) for job_id, fence in message.attempts]
+        for message in _chain(worker.queues, first)
+    )
+    execution.run_attempts(messages, slots=slots)
 
 
 def _chain(queues: Sequence[str], first: dispatch.Message) -> Iterator[dispatch.Message]:
-    until = time.monotonic() + dispatch.CHAIN_SEC
+    until = time.monotonic() + dispatch.CHAIN_SEC - bundle.PATIENCE_SEC
     message: dispatch.Message | None = first
     while message is not None:
         yield message

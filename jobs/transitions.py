@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from jobs.dispatch import SHORT_PER_PLACE
 from jobs.models import OnFailure, Outcome
 from jobs.storable import NotStorable, dumps, error_json, log_line
 from rauskuclaw import errors
@@ -43,7 +44,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Claimable:
-    """The attempt that a message is about, and who wants it. lease_sec: how long it may go without a sign of life."""
+    """An attempt that a message is about, and who wants it. lease_sec: how long it may go without a sign of life."""
 
     id: uuid.UUID
     fence: int
@@ -51,10 +52,14 @@ class Claimable:
     node: uuid.UUID | None
     lease_sec: float = field(default_factory=lambda: load().lease_sec)
 
-    @property
-    def params(self) -> dict[str, Any]:
-        """As claim.sql takes it."""
-        return vars(self)
+
+def claim_params(wanted: Sequence[Claimable]) -> dict[str, Any]:
+    """As claim.sql takes them. One worker wants them all."""
+    one = wanted[0]
+    return {
+        "ids": [it.id for it in wanted], "fences": [it.fence for it in wanted], "worker": one.worker, "node": one.node,
+        "lease_sec": one.lease_sec, "short_per_place": SHORT_PER_PLACE,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,21 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finish:
-    """How a running attempt ends. params: as end_attempt.sql takes them, but for `alone`."""
+    """How a running attempt ends. record: as end_attempts.sql takes it."""
 
     job_id: uuid.UUID
-    params: dict[str, Any]
+    record: dict[str, Any]
 
     @classmethod
-    def success(cls, job_id: uuid.UUID, fence: int, *, result: Any, lines: Sequence[dict[str, Any]] = ()) -> Self:
+    def success(
+        cls,
+        job_id: uuid.UUID,
+        fence: int,
+        *,
+        result: Any,
+        lines: Sequence[dict[str, Any]] = (),
+        ran_ms: int | None = None,
+    ) -> Self:
         """running → succeeded. Raises NotStorable if `result` is not JSON, or is too large."""
         encoded = dumps(result)
         size_bytes = len(encoded.encode())
@@ -115,7 +128,7 @@ class Finish:
         line = log_line(LAST, "Job succeeded", "info", None, None)
         return cls._of(
             job_id, fence, Outcome.SUCCEEDED, [*lines, line], result=None if is_large else encoded,
-            large_result=encoded if is_large else None,
+            large_result=encoded if is_large else None, ran_ms=ran_ms,
         )  # fmt: skip
 
     @classmethod
@@ -132,14 +145,16 @@ class Finish:
         handler: str = "",
         outcome: Outcome = Outcome.FAILED,
         lines: Sequence[dict[str, Any]] = (),
+        ran_ms: int | None = None,
     ) -> Self:
         """running → queued again while `retry` and attempts are left, else → failed."""
         error = error_json(message, code=code, details=details)
         meta = {"error": error["message"], "code": error["code"], "details": details, "handler": handler}
         line = log_line(LAST, "Job failed", "error", meta, None)
         return cls._of(
-            job_id, fence, outcome, [*lines, line], error=dumps(error), retry=retry, retry_in_sec=retry_in_sec
-        )
+            job_id, fence, outcome, [*lines, line], error=dumps(error), retry=retry, retry_in_sec=retry_in_sec,
+            ran_ms=ran_ms,
+        )  # fmt: skip
 
     @classmethod
     def loss(cls, job_id: uuid.UUID, fence: int, *, reason: str) -> Self:
@@ -165,13 +180,27 @@ class Finish:
         retry: bool = False,
         retry_in_sec: float = 0.0,
         loss: int = 0,
+        ran_ms: int | None = None,
     ) -> Self:
-        params = {
-            "id": job_id, "fence": fence, "outcome": outcome.value, "retry": retry, "retry_in_sec": retry_in_sec,
-            "loss": loss, "loss_limit": load().worker_lost_limit, "result": result,
-            "large_result": large_result, "error": error, "lines": dumps(lines),
+        record = {
+            "id": str(job_id), "fence": fence, "outcome": outcome.value, "retry": retry, "retry_in_sec": retry_in_sec,
+            "loss": loss, "result": result, "large_result": large_result, "error": error, "lines": list(lines),
+            "ran_ms": ran_ms,
         }  # fmt: skip
-        return cls(job_id, params)
+        return cls(job_id, record)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it carries a result too large to be told with others'."""
+        return self.record["large_result"] is not None
+
+
+def end_params(ends: Sequence[Finish], *, alone: bool) -> dict[str, Any]:
+    """As end_attempts.sql takes them."""
+    return {
+        "ends": dumps([end.record for end in ends]), "ids": [end.job_id for end in ends], "alone": alone,
+        "loss_limit": load().worker_lost_limit,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

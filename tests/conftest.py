@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
 
+from jobs.handlers.report import ReportGenerate
 from jobs.lifecycle import claim
 from jobs.models import Job, JobType
 from jobs.requests import NewJob
@@ -80,6 +81,12 @@ def make_type(db: None) -> Callable[..., JobType]:
         return JobType.objects.update_or_create(name=name, defaults=columns)[0]
 
     return make
+
+
+@pytest.fixture
+def whole_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports that take up a place of a window each, as jobs do that are not short."""
+    monkeypatch.setattr(ReportGenerate, "short", False)
 
 
 @pytest.fixture

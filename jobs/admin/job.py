@@ -44,6 +44,7 @@ OUTCOME_LABELS = {
     Outcome.LOST: "danger",
     Outcome.CANCELLED: "default",
     Outcome.SUSPENDED: "warning",
+    Outcome.UNBEGUN: "warning",
 }
 LISTED = (
     "id", "type", "queue", "status", "priority", "attempts", "max_attempts", "tags", "created_at", "started_at",

@@ -146,14 +146,16 @@ class AsyncJobContext(Protocol[InputT]):
     input: InputT
     deadline: datetime
     """When the soft time limit raises `TimeLimit` in the handler; aware, UTC."""
-    workspace: Path
-    """The handlers' working directory; it exists."""
     cookie: str
     """What marks the processes of the attempt (`jobs.processes`), for a handler that starts one itself."""
     children: Sequence[ChildResult]
     """What the jobs of the last `spawn` came to, in its order; empty as long as there was none."""
     state: Any
     """What the last `spawn` was given; None as long as there was none."""
+
+    @property
+    def workspace(self) -> Path:
+        """The handlers' working directory; it exists."""
 
     def log(self, message: str, level: Level = "info", **meta: Any) -> None:
         """Append a log line; it is live within 0.2 s. meta: small JSON values, no secrets."""
@@ -218,6 +220,11 @@ class Handler(ABC, Generic[InputT, OutputT]):
     Output: type[OutputT]
     pool: ClassVar[PoolName] = "process"
     """What it runs in; an `AsyncHandler` in the event loop of an I/O worker."""
+    short: ClassVar[bool] = False
+    """Whether `run` only computes, for a few milliseconds at most. Its jobs share messages, claims and ends.
+
+    Several times as many run a second then. Not for an `AsyncHandler`.
+    """
     needs: ClassVar[Needs] = Needs()
     checks_input_at_creation: ClassVar[bool] = True
     """Whether bad input is a 400 at creation. If not, it fails in the worker, with INPUT_INVALID."""

@@ -94,6 +94,7 @@ class ComponentGenerate(Handler[ComponentInput, ComponentFiles]):
     """Generates a small component that compiles as it stands; nothing is written to disk."""
 
     id = "builtin:code.component.generate"
+    short = True
     Input = ComponentInput
     Output = ComponentFiles
     checks_input_at_creation = False

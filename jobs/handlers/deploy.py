@@ -68,6 +68,7 @@ class DeployRun(Handler[DeployInput, DeployPlan]):
     """Plans a deployment, as a dry run: it reaches nothing."""
 
     id = "builtin:deploy.run"
+    short = True
     Input = DeployInput
     Output = DeployPlan
     checks_input_at_creation = False

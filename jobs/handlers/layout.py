@@ -67,6 +67,7 @@ class FrontpageLayoutPlan(Handler[LayoutInput, FrontpageLayout]):
     """Plans the sections of a front page."""
 
     id = "builtin:design.frontpage.layout"
+    short = True
     Input = LayoutInput
     Output = FrontpageLayout
     checks_input_at_creation = False

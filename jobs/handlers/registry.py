@@ -49,6 +49,12 @@ def pool_of(handler_id: str) -> PoolName:
     return "process" if handler is None or load().io_concurrency == 0 else handler.pool
 
 
+def is_short(handler_id: str) -> bool:
+    """Whether the handler says it returns at once, and runs where several jobs can share a message."""
+    handler = get(handler_id)
+    return handler is not None and handler.short and pool_of(handler_id) == "process"
+
+
 def get(handler_id: str) -> AnyHandler | None:
     """The handler of an id, or None."""
     return installed().get(handler_id)

@@ -95,6 +95,7 @@ class ReportGenerate(Handler[ReportInput, Report]):
     """
 
     id = "builtin:report.generate"
+    short = True
     Input = ReportInput
     Output = Report
     checks_input_at_creation = False

@@ -90,6 +90,10 @@ class Job(models.Model):
         max_length=7, default="process", db_default="process", help_text="What its handler runs in: process or io"
     )
 
+    short = models.BooleanField(
+        default=False, db_default=False, help_text="Whether its handler returns at once: several share a message"
+    )
+
     result_size_bytes = models.PositiveIntegerField(
         null=True, blank=True, help_text="Of a result that is kept apart, in LargeResult; `result` is null then"
     )

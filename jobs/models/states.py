@@ -41,6 +41,8 @@ class Outcome(models.TextChoices):
     LOST = "lost", "Worker lost"
     SUSPENDED = "suspended", "Waits for children"
     """It made children; another attempt goes on when they have ended. Takes none of `max_attempts`."""
+    UNBEGUN = "unbegun", "Given back unbegun"
+    """It was claimed with others, and its turn never came. Takes none of `max_attempts`, and of no rate."""
 
 
 class OnLimit(models.TextChoices):

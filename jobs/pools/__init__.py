@@ -19,6 +19,8 @@ class End(enum.Enum):
     """What ran it is gone."""
     AT_FAULT = "at fault"
     """It kept the worker's other attempts from running."""
+    UNBEGUN = "unbegun"
+    """Its handler never ran."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from jobs import attempts
-from jobs.attempts import Ending
+from jobs.attempts import Done, Ending
 from jobs.context import AsyncAttemptContext
 from jobs.execution import cookie
 from jobs.handlers.base import AsyncHandler, TimeLimit
@@ -157,7 +157,6 @@ class IOPool:
                 return await self._in_database(lambda: attempts.misrouted(claim, handler))
             given, mark = attempts.parsed_input(claim, handler, buffer), cookie(self._node, claim.id, claim.fence)
             context = AsyncAttemptContext(claim, given, buffer, cookie=mark)
-            context.workspace.mkdir(parents=True, exist_ok=True)
             if attempt.why is not None:
                 raise asyncio.CancelledError
             attempt.context = context
@@ -193,8 +192,8 @@ class IOPool:
     def _end(self, claim: Claim, ending: Ending | None, buffer: LogBuffer, worker: str) -> None:
         lines = buffer.close()
         if ending is not None:
-            attempts.settle(claim, ending, lines, worker)
-        attempts.make_room(claim)
+            attempts.settle([Done(claim, ending, lines)], worker)
+        attempts.make_room([claim])
 
     def _forget(self, attempt: _Attempt) -> None:
         with self._lock:

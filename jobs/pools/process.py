@@ -14,7 +14,7 @@ import psutil
 from jobs import processes
 from jobs.execution import STOP_SIGNAL, cookie
 from jobs.pools import Death, End
-from jobs.slots import Held, Slots, Why
+from jobs.slots import Held, Slots, Why, file_of
 from rauskuclaw.config import load
 from rauskuclaw.wire import PoolName
 
@@ -30,7 +30,7 @@ class ProcessPool:
 
     def __init__(self, node: uuid.UUID, concurrency: int) -> None:
         self.concurrency = concurrency
-        self.slots = Slots(concurrency)
+        self.slots = Slots(concurrency, file=file_of(node))
         self._node = node
         self._reported: deque[Death] = deque()
         self._missing: dict[int, float] = {}
@@ -41,7 +41,16 @@ class ProcessPool:
         On the worker's main thread, by Celery; it never blocks.
         """
         if (held := self.slots.of(pid)) is not None:
-            self._reported.append(Death(held, End.TIMED_OUT if timed_out else End.LOST, detail))
+            self._reported.extend(self._deaths_with(held, End.TIMED_OUT if timed_out else End.LOST, detail))
+
+    def _deaths_with(self, held: Held, end: End, detail: str = "") -> list[Death]:
+        """The attempt that the process ran, and what else it had in hand."""
+        before, after = self.slots.others(held)
+        return [
+            Death(held, end, detail),
+            *(Death(it, End.LOST, f"pool process {held.pid} ended before it had told") for it in before),
+            *(Death(it, End.UNBEGUN, f"pool process {held.pid} ended before its turn had come") for it in after),
+        ]
 
     def held(self) -> list[Held]:
         """The attempts that run now."""
@@ -80,19 +89,20 @@ class ProcessPool:
             if (held := self.slots.of(pid)) is None:
                 self.slots.leave(pid)
             elif time.monotonic() - since > UNREPORTED_SEC:
-                found.append(Death(held, End.LOST, f"pool process {pid} is gone"))
+                found += self._deaths_with(held, End.LOST, f"pool process {pid} is gone")
         return found
 
     def _kill_overdue(self) -> list[Death]:
         """Celery's hard limit is the message's, and so the first attempt's of a chain: later ones have theirs here."""
         now, grace_sec = time.monotonic(), load().hard_limit_grace_sec
         overdue = [held for held in self.held() if now >= held.since + held.timeout_sec + grace_sec]
-        return [Death(held, End.TIMED_OUT) for held in overdue if self.kill(held)]
+        return [death for held in overdue if self.kill(held) for death in self._deaths_with(held, End.TIMED_OUT)]
 
     def bury(self, death: Death) -> None:
         """Kill what the attempt started, wherever it is, and free the slot."""
-        processes.kill_adopted()
-        processes.kill_marked(cookie(self._node, *death.held.key))
+        if death.end is not End.UNBEGUN:
+            processes.kill_adopted()
+            processes.kill_marked(cookie(self._node, *death.held.key))
         self.slots.leave(death.held.pid)
 
 

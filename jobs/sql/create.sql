@@ -11,7 +11,7 @@ WITH incoming AS MATERIALIZED (
         ord int, id uuid, type text, queue text, priority smallint, timeout_sec smallint, max_attempts smallint,
         callback_url text, tags jsonb, input jsonb, waiting_on smallint, created_by text, handler text,
         type_version text, concurrency_key text, unique_key text, expires_in_sec float8, delay_sec float8, limited boolean,
-        group_id uuid, child_name text, pool text, log_message text, log_meta jsonb, trace text
+        group_id uuid, child_name text, pool text, short boolean, log_message text, log_meta jsonb, trace text
     )
 ),
 outdated AS MATERIALIZED (
@@ -21,6 +21,7 @@ outdated AS MATERIALIZED (
 room AS MATERIALIZED (
     SELECT
         (
+            -- Not in places: beyond so many messages short jobs wait for fill.sql, which lets them share some.
             SELECT count(*) FROM jobs_job AS w
             WHERE w.queue = incoming.queue AND w.pool = incoming.pool AND w.status = 'queued' AND w.published_at IS NOT NULL
         ) < GREATEST(
@@ -49,7 +50,7 @@ job AS (
     INSERT INTO jobs_job (
         id, type, queue, status, priority, timeout_sec, attempts, max_attempts, callback_url, tags, input,
         created_at, updated_at, available_at, turn_at, expires_at, concurrency_key, unique_key, waiting_on, created_by,
-        group_id, child_name, pool, trace, published_at
+        group_id, child_name, pool, short, trace, published_at
     )
     SELECT
         id, type, queue, 'queued', priority, timeout_sec, 0, max_attempts, callback_url,
@@ -58,7 +59,7 @@ job AS (
         now() + make_interval(secs => ord * 0.000001), now(), now() + make_interval(secs => delay_sec),
         now() + make_interval(secs => ord * 0.000001 - priority * %(ageing_sec)s::float8),
         now() + make_interval(secs => expires_in_sec), concurrency_key, unique_key, waiting_on, created_by,
-        group_id, child_name, pool, trace,
+        group_id, child_name, pool, short, trace,
         CASE
             WHEN (SELECT is_left FROM room) AND NOT limited
                 AND NOT EXISTS (

@@ -17,6 +17,7 @@ def stack() -> Iterator[RunningStack]:
     }  # fmt: skip
     with running_stack(CALLBACK_ALLOWLIST="127.0.0.1", **allowed) as running:
         running.make_type("test.ledger", "test:ledger")
+        running.make_type("test.short-ledger", "test:short-ledger")
         running.make_type("test.noop", "test:noop")
         running.make_type("test.stubborn", "test:stubborn")
         running.make_type("test.fan", "test:fan")

@@ -93,7 +93,7 @@ def _attempts_bounded(evidence: Evidence) -> Wrong:
     attempts, transitions = by_job(evidence.attempts), by_job(evidence.transitions)
     for job in evidence.jobs:
         numbers = [attempt.number for attempt in attempts[job.id]]
-        counted = sum(attempt.outcome != "suspended" for attempt in attempts[job.id])
+        counted = sum(attempt.outcome not in {"suspended", "unbegun"} for attempt in attempts[job.id])
         if counted > job.max_attempts:
             yield job.id, f"{counted} attempts of at most {job.max_attempts}"
         if counted != job.attempts or numbers != list(range(1, job.fence + 1)):

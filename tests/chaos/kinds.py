@@ -52,6 +52,7 @@ TYPES = {
     "chaos.newest": JobType(max_running_per_key=1, on_limit="cancel_running"),
     "chaos.first": JobType(max_running_per_key=2, on_limit="drop_new"),
     "chaos.paced": JobType(rate=Rate(2, 5)),
+    "chaos.short": JobType("test:chaos-short"),
     "chaos.parent": JobType("test:chaos-parent"),
     "chaos.waiting": JobType("test:chaos-waiting"),
 }
@@ -103,6 +104,20 @@ def _paced(dice: random.Random, _number: int) -> dict[str, Any]:
     }
 
 
+def _short(dice: random.Random, _number: int) -> dict[str, Any]:
+    """One of those that share a message. Of a hundred one is not as short as it says."""
+    return {
+        "type": "chaos.short",
+        "input": {
+            "sleep_sec": 0.6 if dice.random() < 0.01 else 0,
+            "fail_first": dice.choice((0, 0, 0, 1)),
+            "lines": dice.choice((0, 0, 2)),
+        },
+        "priority": 5,
+        "batched": dice.random() < 0.8,
+    }
+
+
 def _unique(policy: str, keys: int) -> Draw:
     def draw(dice: random.Random, _number: int) -> dict[str, Any]:
         key = f"{policy}-{dice.randrange(keys)}"
@@ -135,6 +150,7 @@ def _child(dice: random.Random) -> dict[str, Any]:
 
 KINDS: dict[str, Kind] = {
     "no-op": Kind(30, lambda dice, _: {}),
+    "short": Kind(30, _short),
     "sleeping": Kind(16, lambda dice, _: {"input": _sleeping(dice, 0.1, 3) | {"lines": dice.randrange(0, 30)}}),
     "flaky": Kind(14, lambda dice, _: {"input": {"fail_first": dice.randint(1, 3), "lines": 2, "sleep_sec": 0.02}}),
     "doomed": Kind(3, lambda dice, _: {"input": {"fail_first": 99}, "max_attempts": dice.randint(1, 3)}),
@@ -166,4 +182,4 @@ KINDS: dict[str, Kind] = {
     ),
     "parent": Kind(5, _parent),
 }  # fmt: skip
-"""By name; the weights sum up to 148."""
+"""By name; the weights sum up to 178."""

@@ -42,6 +42,10 @@ class PlannedJob:
     """`concurrency_key`, `unique` and `expires_in_sec` of the request."""
     max_attempts: int = 10
     timeout_sec: int = 30
+    batched: bool = False
+    """Submitted with others of its time in one request, which must not be repeated."""
+    priority: int | None = None
+    """None: any."""
     after: tuple[int, ...] = ()
     """Numbers of the jobs it depends on."""
     cancel_after_sec: float | None = None
@@ -98,7 +102,9 @@ def _job(dice: random.Random, number: int, at_sec: float) -> PlannedJob:
         **KINDS[kind].draw(dice, number),
     )
     # Two plans may have come to one job there, whose followers would be taken for one.
-    return replace(job, followed=None) if job.unique_key else job
+    if job.unique_key:
+        return replace(job, followed=None)
+    return replace(job, key=None, racers=1) if job.batched else job
 
 
 def _faults(dice: random.Random, seconds: float, names: Sequence[str]) -> list[Fault]:

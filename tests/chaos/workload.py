@@ -26,6 +26,8 @@ LOOKS_PER_SEC = 10.0
 MOST_LOOKS = 1000
 """GETs of single jobs when all have ended."""
 LOOKS_AT_ONCE = 8
+BATCH_EVERY_SEC = 10.0
+"""What is to be submitted in batches is gathered for so long."""
 
 
 class Workload:
@@ -39,6 +41,7 @@ class Workload:
         self._bases, self._headers = bases, headers
         self._ledger, self._callback_url = ledger, callback_url
         self._dice = random.Random(plan.seed)
+        self._batch: list[tuple[dict[str, Any], asyncio.Future[tuple[int | None, str | None]]]] = []
         self._followers: list[asyncio.Task[None]] = []
         self._submitted = {job.number: asyncio.Event() for job in plan.jobs}
         # A connection for each request: a pool would make one client wait for another's broken connection.
@@ -51,12 +54,13 @@ class Workload:
     async def run(self) -> None:
         """Submit every job at its time, and do with it what is planned."""
         started = asyncio.get_running_loop().time()
-        looking = asyncio.create_task(self._look_around())
+        looking, batching = asyncio.create_task(self._look_around()), asyncio.create_task(self._submit_batches())
         async with asyncio.TaskGroup() as clients:
             for job in self._plan.jobs:
                 await asyncio.sleep(max(0.0, started + job.at_sec - asyncio.get_running_loop().time()))
                 clients.create_task(self._life(job))
         looking.cancel()
+        batching.cancel()
 
     async def hear_of_all_ends(self) -> None:
         """All jobs have ended: the followers have HEARING_SEC to hear of it."""
@@ -133,7 +137,7 @@ class Workload:
             **job.flow,
             "max_attempts": job.max_attempts,
             "timeout_sec": job.timeout_sec,
-            "priority": self._dice.randint(0, 10),
+            "priority": self._dice.randint(0, 10) if job.priority is None else job.priority,
             "tags": [f"p{job.number}"],
         } | ({"callback_url": self._callback_url} if job.calls_back else {})
 
@@ -142,9 +146,7 @@ class Workload:
         headers = {"Idempotency-Key": job.key} if job.key else {}
         for tries in itertools.count():
             began = self._history.now()
-            answer = await self._ask("POST", "/v1/jobs", json=body, headers=headers)
-            code = answer.status_code if answer is not None else None
-            job_id = answer.json()["job"]["id"] if answer is not None and answer.is_success else None
+            code, job_id = await (self._in_batch(body) if job.batched else self._alone(body, headers))
             self._history.add(
                 "submit", began=began, plan=job.number, key=job.key, job=job_id, code=code, unique=job.unique_key
             )
@@ -153,6 +155,29 @@ class Workload:
                 break
             await self._wait(tries)
         return job_id
+
+    async def _alone(self, body: dict[str, Any], headers: dict[str, str]) -> tuple[int | None, str | None]:
+        """The status of the answer, and the job's id."""
+        answer = await self._ask("POST", "/v1/jobs", json=body, headers=headers)
+        if answer is None:
+            return None, None
+        return answer.status_code, answer.json()["job"]["id"] if answer.is_success else None
+
+    async def _in_batch(self, body: dict[str, Any]) -> tuple[int | None, str | None]:
+        told: asyncio.Future[tuple[int | None, str | None]] = asyncio.get_running_loop().create_future()
+        self._batch.append((body, told))
+        return await told
+
+    async def _submit_batches(self) -> None:
+        while True:
+            await asyncio.sleep(BATCH_EVERY_SEC)
+            gathered, self._batch = self._batch, []
+            if gathered:
+                answer = await self._ask("POST", "/v1/jobs/batch", json={"jobs": [body for body, _ in gathered]})
+                results = answer.json()["results"] if answer is not None and answer.is_success else []
+                for place, (_, told) in enumerate(gathered):
+                    job_id = results[place]["job"]["id"] if results else None
+                    told.set_result((answer.status_code if answer is not None else None, job_id))
 
     async def _wait(self, tries: int) -> None:
         """Longer each time: clients that only repeat would keep a web that has just come back from coming back."""

@@ -39,7 +39,17 @@ def agent() -> Agent:
 
 def test_an_idle_worker_beside_messages_restarts(agent: Agent, terminations: list[int]) -> None:
     dispatch.publish(
-        [{"id": "one", "queue": "default", "pool": "process", "fence": 0, "priority": 3, "timeout_sec": 1}]
+        [
+            {
+                "id": str(uuid.uuid4()),
+                "queue": "default",
+                "pool": "process",
+                "fence": 0,
+                "priority": 3,
+                "timeout_sec": 1,
+                "short": False,
+            }
+        ]
     )
 
     agent._restart_if_messages_wait(waiting=1)

@@ -18,7 +18,7 @@ from jobs.handlers.base import Child, Handler, JobContext
 from jobs.models import Attempt, Job, JobLog, Status
 from jobs.slots import Slots
 from jobs.sql import rows, rows_together
-from jobs.transitions import Claim, Claimable, Finish
+from jobs.transitions import Claim, Claimable, Finish, claim_params, end_params
 from tests.conftest import WORKER
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,7 +63,7 @@ def make(make_type: Any, make_job: Any, monkeypatch: pytest.MonkeyPatch) -> Make
 
 def chain(*jobs: Job, slots: Slots | None = None) -> list[str]:
     """Run them in one chain. Returns what they are then."""
-    execution.run_attempts([wanted(job) for job in jobs], slots=slots)
+    execution.run_attempts([[wanted(job)] for job in jobs], slots=slots)
     return [Job.objects.get(pk=job.pk).status for job in jobs]
 
 
@@ -98,10 +98,10 @@ def test_the_next_one_is_asked_for_when_the_handler_has_returned(make: Make) -> 
     seen: list[str] = []
     jobs = [make(lambda _: seen.append("first runs")), make(lambda _: seen.append("second runs"))]
 
-    def messages() -> Iterator[Claimable]:
+    def messages() -> Iterator[list[Claimable]]:
         for job in jobs:
             seen.append("asked")
-            yield wanted(job)
+            yield [wanted(job)]
 
     execution.run_attempts(messages())
 
@@ -135,7 +135,7 @@ def test_one_that_is_not_to_be_had_stops_nobody(make: Make, how: str) -> None:
     else:
         second = Job(id=uuid.uuid4(), fence=0)
 
-    execution.run_attempts([wanted(first), wanted(second), wanted(third)])
+    execution.run_attempts([[wanted(first)], [wanted(second)], [wanted(third)]])
 
     assert [Job.objects.get(pk=job.pk).status for job in (first, third)] == ["succeeded"] * 2
     assert not Attempt.objects.filter(job=second.id, worker=WORKER).exists()
@@ -202,11 +202,11 @@ def test_a_connection_lost_meanwhile_costs_neither(make: Make) -> None:
 def test_statements_together_all_happen_or_none(claimed: Callable[..., Claim]) -> None:
     held = claimed()
     finish = Finish.success(held.id, held.fence, result=None)
-    broken = {"id": "not a uuid", "fence": 0, "worker": "", "node": None, "lease_sec": 1.0}
+    broken = claim_params([wanted(Job.objects.get(pk=held.id))]) | {"ids": ["not a uuid"]}
 
     with pytest.raises(Exception, match="uuid"):
-        rows_together(("end_attempt", {**finish.params, "alone": True}), ("claim", broken))
+        rows_together(("end_attempts", end_params([finish], alone=True)), ("claim", broken))
 
     assert Job.objects.get(pk=held.id).status == "running"
-    [counted] = rows("end_attempt", {**finish.params, "alone": True})
+    [counted] = rows("end_attempts", end_params([finish], alone=True))
     assert counted["status"] == "succeeded"

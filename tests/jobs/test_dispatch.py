@@ -25,7 +25,7 @@ from rauskuclaw.errors import Problem
 from rauskuclaw.wire import job_queue
 from tests.large_table import large_table
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("whole_places")]
 
 Make = Callable[..., Job]
 Messages = Callable[..., list[bytes]]
@@ -69,8 +69,7 @@ def test_celery_reads_the_message_with_the_jobs_own_limits(make_job: Make, wire:
     assert message.headers["task"] == "jobs.run_attempt"
     soft = 7 + dispatch.CHAIN_SEC
     assert message.headers["timelimit"] == [soft + load().hard_limit_grace_sec, soft]
-    assert dispatch.timeout_sec(message.headers["timelimit"]) == 7
-    assert message.decode()[1] == {"job_id": str(job.id), "fence": 0}
+    assert dispatch.Message.of(message.decode()[1], message.headers["timelimit"]) == dispatch.Message(((job.id, 0),), 7)
 
 
 def test_a_process_takes_the_next_message_in_the_order_of_the_consumer(make_job: Make, wire: redis_py.Redis) -> None:
@@ -79,8 +78,8 @@ def test_a_process_takes_the_next_message_in_the_order_of_the_consumer(make_job:
 
     taken = [dispatch.take_next(queues, max_timeout_sec=3600) for _ in range(4)]
 
-    assert taken[0] == dispatch.Message(urgent.id, 0, timeout_sec=7)
-    assert [message and message.job_id for message in taken] == [urgent.id, other.id, plain.id, None]
+    assert taken[0] == dispatch.Message(((urgent.id, 0),), timeout_sec=7)
+    assert [message and message.attempts[0][0] for message in taken] == [urgent.id, other.id, plain.id, None]
 
 
 def test_a_message_that_needs_more_time_is_left_to_celery(make_job: Make, published: Messages) -> None:

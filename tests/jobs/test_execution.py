@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -66,7 +66,7 @@ def run(make_type: Any, make_job: Any, slots: Slots, monkeypatch: pytest.MonkeyP
         make_type("test.scripted", handler="test:scripted")
         Scripted.action = staticmethod(action)
         job = make_job("test.scripted", **fields)
-        execution.run_attempts([Claimable(job.id, job.fence, WORKER, None)], slots=slots)
+        execution.run_attempts([[Claimable(job.id, job.fence, WORKER, None)]], slots=slots)
         return Job.objects.get(pk=job.pk)
 
     yield once
@@ -239,15 +239,15 @@ def test_a_request_to_stop_that_comes_late_stops_nothing_else(run: Run, slots: S
 def test_an_attempt_told_to_stop_before_its_handler_began_never_begins(
     run: Run, slots: Slots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = lifecycle.claim
+    real = lifecycle.claim_all
 
-    def claim_and_cancel(wanted: Claimable) -> Any:
-        claim = real(wanted)
-        lifecycle.cancel(wanted.id, by="test")
+    def claim_and_cancel(wanted: Sequence[Claimable]) -> Any:
+        claims = real(wanted)
+        lifecycle.cancel(wanted[0].id, by="test")
         tell(slots, Why.NOT_ITS_OWN)
-        return claim
+        return claims
 
-    monkeypatch.setattr(lifecycle, "claim", claim_and_cancel)
+    monkeypatch.setattr(lifecycle, "claim_all", claim_and_cancel)
 
     assert run(lambda ctx: pytest.fail("ran")).status == Status.CANCELLED
 
@@ -274,7 +274,7 @@ def test_a_type_that_changed_after_creation_fails_with_a_code(
     job = make_job(max_attempts=2)
     job_type.delete() if change is None else make_type(**change)
 
-    execution.run_attempts([Claimable(job.id, 0, WORKER, None)])
+    execution.run_attempts([[Claimable(job.id, 0, WORKER, None)]])
 
     job.refresh_from_db()
     assert (error_of(job)["code"], job.status, job.attempts) == (code, status, 1)
@@ -283,7 +283,7 @@ def test_a_type_that_changed_after_creation_fails_with_a_code(
 def test_a_second_delivery_of_the_same_message_runs_nothing(run: Run) -> None:
     job = run(lambda ctx: Anything())
 
-    execution.run_attempts([Claimable(job.id, 0, WORKER, None)])
+    execution.run_attempts([[Claimable(job.id, 0, WORKER, None)]])
 
     assert Attempt.objects.filter(job=job).count() == 1
 

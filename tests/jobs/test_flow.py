@@ -24,7 +24,7 @@ from rauskuclaw.errors import Problem
 from tests.conftest import NODE, WORKER, error_of
 from tests.running import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wire")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wire", "whole_places")]
 
 TYPE = "report.generate"
 MakeType = Callable[..., JobType]
@@ -193,7 +193,7 @@ def json_key(place: int) -> str:
 
     message = take_next(["default"], max_timeout_sec=3600)
     assert message is not None, place
-    return Job.objects.get(pk=message.job_id).concurrency_key
+    return Job.objects.get(pk=message.attempts[0][0]).concurrency_key
 
 
 def test_age_counts_as_priority_so_nothing_is_starved(make_type: MakeType) -> None:

@@ -110,7 +110,7 @@ def run(job: Job) -> Job:
     """One attempt, of a job that a worker would get."""
     job = now(job)
     assert job.published_at is not None
-    execution.run_attempts([Claimable(job.id, job.fence, WORKER, None)])
+    execution.run_attempts([[Claimable(job.id, job.fence, WORKER, None)]])
     return now(job)
 
 

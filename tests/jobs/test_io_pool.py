@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -196,18 +196,18 @@ def test_a_cancelled_handler_is_cancelled_where_it_waits_and_writes_nothing(run:
 def test_an_attempt_told_to_stop_before_its_handler_began_never_begins(
     run: Run, pool: IOPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = lifecycle.claim
+    real = lifecycle.claim_all
 
-    def claim_and_cancel(wanted: Claimable) -> Any:
-        claim = real(wanted)
-        lifecycle.cancel(wanted.id, by="test")
+    def claim_and_cancel(wanted: Sequence[Claimable]) -> Any:
+        claims = real(wanted)
+        lifecycle.cancel(wanted[0].id, by="test")
         pool.interrupt(pool.held()[0], Why.NOT_ITS_OWN)
-        return claim
+        return claims
 
     async def work(ctx: AsyncJobContext[Anything]) -> None:
         pytest.fail("ran")
 
-    monkeypatch.setattr(lifecycle, "claim", claim_and_cancel)
+    monkeypatch.setattr(lifecycle, "claim_all", claim_and_cancel)
 
     job = ended(run(work))
 

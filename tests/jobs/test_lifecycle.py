@@ -28,6 +28,7 @@ EVENTS: dict[str, Callable[[Job], object]] = {
     "claim": lambda job: lifecycle.claim(Claimable(job.id, job.fence, worker=WORKER, node=NODE, lease_sec=30)),
     "succeed": lambda job: lifecycle.succeed(job.id, job.fence, result={"n": 1}),
     "fail": lambda job: lifecycle.fail(job.id, job.fence, code="X", message="no", retry=False),
+    "give_back": lambda job: lifecycle.give_back([(job.id, job.fence)], reason="not its turn"),
     "lose": lambda job: lifecycle.lose(job.id, job.fence, reason="gone"),
     "cancel": lambda job: lifecycle.cancel(job.id, by="test"),
     "reopen": lambda job: lifecycle.reopen(job.id, by="test"),

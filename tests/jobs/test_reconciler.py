@@ -63,7 +63,7 @@ def test_what_more_urgent_jobs_pass_over_goes_before_them_after_a_while(
     assert len(published()) == 4
     taken = [dispatch.take_next(["default"], max_timeout_sec=3600) for _ in range(4)]
 
-    assert [message and message.job_id for message in taken] == [before.id, low.id, after.id, young.id]
+    assert [message and message.attempts[0][0] for message in taken] == [before.id, low.id, after.id, young.id]
 
 
 def test_a_due_retry_is_published(claimed: Claimed, wire: redis_py.Redis, published: Messages) -> None:

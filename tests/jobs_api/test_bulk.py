@@ -50,7 +50,7 @@ def run(job: Job) -> Job:
     slots.join()
     job.refresh_from_db()
     Job.objects.filter(pk=job.pk, published_at=None).update(published_at=timezone.now())
-    execution.run_attempts([Claimable(job.id, job.fence, WORKER, None)], slots=slots)
+    execution.run_attempts([[Claimable(job.id, job.fence, WORKER, None)]], slots=slots)
     job.refresh_from_db()
     return job
 

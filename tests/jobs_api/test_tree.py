@@ -58,7 +58,7 @@ def plant(make_type: Any, make_job: Make, monkeypatch: pytest.MonkeyPatch) -> Ca
         while waiting:
             one = waiting.pop(0)
             one.refresh_from_db()
-            execution.run_attempts([Claimable(one.id, one.fence, WORKER, None)])
+            execution.run_attempts([[Claimable(one.id, one.fence, WORKER, None)]])
             made = Job.objects.filter(group__parent=one).order_by("created_at")
             waiting += [child for child in made if deep and child.input and child.input["children"]]
         job.refresh_from_db()

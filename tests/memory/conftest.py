@@ -57,7 +57,7 @@ def jobs_of(type_: str = EMBED, *statuses: str) -> list[Job]:
 def run(job: Job) -> Job:
     """An attempt of the job, as a worker's process makes it."""
     Job.objects.filter(pk=job.pk, published_at=None).update(published_at=F("created_at"))
-    execution.run_attempts([Claimable(job.pk, job.fence, WORKER, None)])
+    execution.run_attempts([[Claimable(job.pk, job.fence, WORKER, None)]])
     job.refresh_from_db()
     return job
 

@@ -22,6 +22,7 @@ class Noop(Handler[Empty, Empty]):
     """Does nothing: what is measured is everything else."""
 
     id = "test:noop"
+    short = True
     Input = Empty
     Output = Empty
 
@@ -34,6 +35,7 @@ class Mark(Handler[Empty, Empty]):
     """A no-op that notes when it started, for the benchmarks."""
 
     id = "test:mark"
+    short = True
     Input = Empty
     Output = Empty
 
@@ -114,6 +116,13 @@ class Ledger(Handler[LedgerInput, Empty]):
         return Empty()
 
 
+class ShortLedger(Ledger):
+    """The same, and short."""
+
+    id = "test:short-ledger"
+    short = True
+
+
 class Stubborn(Handler[Empty, Empty]):
     """Ignores every interrupt: only the hard limit ends it. Spawns a child that does too."""
 
@@ -184,6 +193,13 @@ class Chaos(Handler[ChaosInput, ChaosOutput]):
             raise Retry(f"attempt {ctx.attempt} was told to fail")
         _append(wanted.ledger, f"{ctx.job_id} {ctx.attempt} end")
         return ChaosOutput(attempt=ctx.attempt)
+
+
+class ChaosShort(Chaos):
+    """The same, and it says that it returns at once: which is not always true."""
+
+    id = "test:chaos-short"
+    short = True
 
 
 class ChaosWaitingInput(BaseModel):

@@ -44,7 +44,7 @@ def agent(asks: ModelServer, make_type: Any, make_job: Any, pool: IOPool, config
             take(job)
             pool.run(job.id, job.fence, worker=WORKER)
             for child in Job.objects.filter(group__parent=job, status=Status.QUEUED):
-                execution.run_attempts([take(child)], slots=Slots(1))
+                execution.run_attempts([[take(child)]], slots=Slots(1))
             job = Job.objects.get(pk=job.pk)
             if Status(job.status).is_terminal:
                 return job

@@ -18,6 +18,7 @@ class WordCount(Handler[Text, Count]):
     id = "word-count:count"
     Input = Text
     Output = Count
+    short = True
 
     def run(self, ctx: JobContext[Text]) -> Count:
         words = ctx.input.text.split()
