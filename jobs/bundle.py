@@ -33,23 +33,25 @@ IDLE_SEC = 1.0
 class Bundle:
     """Claimed attempts. `next` and `ended` are for the thread that runs them, `take_apart` is for the other one."""
 
-    def __init__(self, claims: Sequence[Claim], worker: str) -> None:
+    def __init__(self, claims: Sequence[Claim], worker: str, *, since: float) -> None:
         self._worker = worker
         self._pending, self._done = deque(claims), list[Done]()
         self._lock = threading.Lock()
-        now = time.monotonic()
-        self.due_at = now + PATIENCE_SEC
-        self._begin_until = now + load().lease_sec / 2
+        self._first = claims[0]
+        self.due_at = time.monotonic() + PATIENCE_SEC
+        self._begin_until = since + load().lease_sec / 2
 
     def next(self) -> Claim | None:
         """The next one to run.
 
-        None: there is none, or this process stood still for so long that somebody else may hold them by now.
+        None: there is none, or this process stood still for so long that somebody else may hold them by now. The agent
+        keeps only the lease of what runs, and so that of the first.
         """
         with self._lock:
-            if not self._pending or time.monotonic() >= self._begin_until:
+            if not self._pending:
                 return None
-            return self._pending.popleft()
+            is_ours = self._pending[0] is self._first or time.monotonic() < self._begin_until
+            return self._pending.popleft() if is_ours else None
 
     def ended(self, done: Done) -> None:
         """One has run."""
@@ -103,7 +105,10 @@ class _Watch:
                     self._take_apart(bundle)
             elif now - idle_since > IDLE_SEC:
                 self._news.clear()
-                connection.close()
+                if self._bundle is not None:
+                    self._news.set()  # it came just now, and found no need to wake anybody
+                else:
+                    connection.close()
 
     def _take_apart(self, bundle: Bundle) -> None:
         try:
@@ -115,9 +120,12 @@ class _Watch:
 
 
 @contextmanager
-def running(claims: Sequence[Claim], worker: str) -> Iterator[Bundle]:
-    """A bundle of these, watched for the length of the block if there is more than one."""
-    bundle = Bundle(claims, worker)
+def running(claims: Sequence[Claim], worker: str, *, since: float) -> Iterator[Bundle]:
+    """A bundle of these, watched for the length of the block if there is more than one.
+
+    since: before they were claimed, monotonic. What the block leaves in the bundle is told or given back.
+    """
+    bundle = Bundle(claims, worker, since=since)
     if len(claims) > 1:
         _watch.set(bundle)
     try:
@@ -125,6 +133,7 @@ def running(claims: Sequence[Claim], worker: str) -> Iterator[Bundle]:
     finally:
         if len(claims) > 1:
             _watch.set(None)
+        bundle.take_apart()
 
 
 def _make_watch() -> None:

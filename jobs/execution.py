@@ -78,10 +78,10 @@ def run_attempts(messages: Iterable[Sequence[Claimable]], *, slots: Slots | None
     worker = ""
     try:
         for wanted in messages:
-            since_ns = tracing.now_ns()
+            since, since_ns = time.monotonic(), tracing.now_ns()
             claims = _turn_over(done, wanted, slots) if done else _claim(wanted, slots)
             worker = wanted[0].worker
-            done = _run_all(claims, wanted[0], slots, since_ns)
+            done = _run_all(claims, wanted[0], slots, since, since_ns)
         _settle(done, worker)
     finally:
         slots.clear()
@@ -112,12 +112,12 @@ def _settle(done: Sequence[Done], worker: str) -> None:
         attempts.make_room(it.claim for it in done)
 
 
-def _run_all(claims: Sequence[Claim], wanted: Claimable, slots: Slots, since_ns: int) -> list[Done]:
+def _run_all(claims: Sequence[Claim], wanted: Claimable, slots: Slots, since: float, since_ns: int) -> list[Done]:
     """Returns what is still to be told."""
     if not claims:
         return []
     attempts.refill(claims[0], slots=load().worker_concurrency)
-    with bundle.running(claims, wanted.worker) as together:
+    with bundle.running(claims, wanted.worker, since=since) as together:
         while (claim := together.next()) is not None:
             if (done := _run(claim, wanted, slots, since_ns)) is not None:
                 together.ended(done)
