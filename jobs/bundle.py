@@ -24,7 +24,7 @@ from rauskuclaw.config import load
 
 logger = logging.getLogger("jobs.bundle")
 
-PATIENCE_SEC = 0.1
+PATIENCE_SEC = 0.25
 """How long a bundle may take until it is taken apart."""
 LOOK_SEC = 0.05
 IDLE_SEC = 1.0
