@@ -227,8 +227,8 @@ class Agent(threading.Thread):
             lifecycle.give_back([held.key for held in unbegun_of(node.id)], reason=reason)
             for job in Job.objects.filter(status=Status.RUNNING, node=node.id).only("id", "fence"):
                 lifecycle.lose(job.id, job.fence, reason=reason)
-            node.delete()
             file_of(node.id).unlink(missing_ok=True)
+            node.delete()
 
 
 def _fail(death: Death) -> None:

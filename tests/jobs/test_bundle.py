@@ -133,7 +133,7 @@ def test_the_end_of_a_bundle_and_the_claim_of_the_next_are_one_transaction(make:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT message, array_agg(DISTINCT xmin::text ORDER BY xmin::text) FROM jobs_joblog"
-            " WHERE (job_id = ANY (%s) AND message = 'Job succeeded') OR (job_id = ANY (%s) AND message = 'Job claimed')"
+            " WHERE job_id = ANY (%s) AND message = 'Job succeeded' OR job_id = ANY (%s) AND message = 'Job claimed'"
             " GROUP BY message",
             [[job.id for job in first], [job.id for job in second]],
         )
@@ -264,9 +264,7 @@ def test_one_that_makes_jobs_waits_for_them(make: Make) -> None:
 
 
 def test_children_that_end_together_let_their_parent_go_on(make: Make) -> None:
-    parent = make(
-        lambda ctx: Nothing() if ctx.children else ctx.spawn([Child(type="test.short", input={})] * 3)
-    )
+    parent = make(lambda ctx: Nothing() if ctx.children else ctx.spawn([Child(type="test.short", input={})] * 3))
     run(parent)
 
     children = list(Job.objects.filter(group__parent=parent))
@@ -304,7 +302,11 @@ def test_a_large_result_is_told_alone(make: Make, configure: Any) -> None:
 
 def test_each_calls_back_that_is_to(make: Make, configure: Any) -> None:
     configure(CALLBACK_ALLOWED_HOSTS="hooks.example")
-    jobs = [make(), make(callback_url="https://hooks.example/a"), make(fail, max_attempts=1, callback_url="https://hooks.example/b")]
+    jobs = [
+        make(),
+        make(callback_url="https://hooks.example/a"),
+        make(fail, max_attempts=1, callback_url="https://hooks.example/b"),
+    ]
 
     run(*jobs)
 
