@@ -6,8 +6,14 @@ from urllib.parse import quote
 
 import pytest
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
-from jobs.models import Job
+from jobs import lifecycle
+from jobs.models import Job, JobType
+from jobs.requests import NewJob
+from jobs.slots import BUNDLE_MOST
+from jobs.submission import Submitted, submit_batch
+from jobs.transitions import Claim, Claimable, Finish
 from tests.bench import history
 from tests.bench.plans import captured
 from tests.bench.uses import Uses
@@ -57,3 +63,30 @@ def test_the_plan_of_a_prepared_statement_is_taken_without_running_it_twice(fini
 
     assert Job.objects.count() == before + 1
     assert any(plan.statement.startswith("WITH incoming") for plan in plans)
+
+
+def test_nor_does_a_bundle_of_short_jobs(finished: None) -> None:
+    JobType.objects.create(name="test.short", handler="test:noop")
+    made = submit_batch([NewJob(type="test.short", queue="short")] * 3 * BUNDLE_MOST, created_by="bench")
+    jobs = [item.job for item in made if isinstance(item, Submitted)]
+    Job.objects.filter(queue="short").update(published_at=Now())
+    wanted = [Claimable(job.id, 0, worker="bench", node=None) for job in jobs]
+    first, second, third = (wanted[n * BUNDLE_MOST : (n + 1) * BUNDLE_MOST] for n in range(3))
+    faults: dict[str, list[str]] = {}
+
+    def ends(claims: list[Claim]) -> list[Finish]:
+        return [Finish.success(claim.id, claim.fence, result={}, ran_ms=1) for claim in claims]
+
+    with captured(as_if_large=True) as plans:
+        claims = lifecycle.claim_all(first)
+        _, following = lifecycle.turn_over(ends(claims), second)
+        lifecycle.end_all(ends(following))
+        lifecycle.give_back([(claim.id, claim.fence) for claim in lifecycle.claim_all(third)], reason="bench")
+
+    for plan in plans:
+        if plan.faults():
+            faults[plan.statement] = plan.faults()
+    assert faults == {}
+    found = [plan.statement for plan in plans]
+    for name in ("claimed", "told", "back"):
+        assert any(text.startswith(f"WITH {name} ") for text in found), name
