@@ -41,6 +41,8 @@ STOP_GRACE_SEC = 0.4
 """From the stop signal to the kill of a handler that did not stop. A cancelled job is to be gone in under 1 s."""
 STUCK_AFTER_SEC = 20.0
 """An idle worker whose queues hold jobs published so long ago has stopped consuming, whatever it says."""
+UNMET_SEC = 5.0
+"""So long a request to stop an attempt is remembered: its turn may come after the others of its message."""
 YOUNG_SEC = 5.0
 """An attempt taken so recently may not have been claimed yet; its lease is not missed."""
 
@@ -67,6 +69,7 @@ class Agent(threading.Thread):
         self._queues = queues
         self._stops: dict[tuple[uuid.UUID, int], _Stop] = {}
         self._deaths: deque[Death] = deque()
+        self._unmet: dict[tuple[uuid.UUID, int], float] = {}
         self._timed: set[tuple[uuid.UUID, int]] = set()
         self._stopping = threading.Event()
         self._renew_at = 0.0
@@ -113,9 +116,12 @@ class Agent(threading.Thread):
             wait = 0.02 if self._deaths or self._stops else 0.2
             notices = list(connection.connection.notifies(timeout=wait, stop_after=1))
         held = self.pool.held()
+        now = time.monotonic()
+        self._unmet = {key: until for key, until in self._unmet.items() if until > now}
         for notice in notices:
             job_id, _, number = notice.payload.partition(":")
-            self._stop_attempts(item for item in held if item.key == (uuid.UUID(job_id), int(number)))
+            self._unmet[uuid.UUID(job_id), int(number)] = now + UNMET_SEC
+        self._stop_attempts(item for item in held if item.key in self._unmet)
         self._call_time(held)
         self._kill_the_stubborn()
         self._deaths.extend(self.pool.deaths())
@@ -149,11 +155,12 @@ class Agent(threading.Thread):
 
     def _settle_deaths(self) -> None:
         """The row first: looking for stray processes may take longer than what is left of the lease."""
+        if unbegun := [death for death in self._deaths if death.end is End.UNBEGUN]:
+            lifecycle.give_back([death.held.key for death in unbegun], reason=unbegun[0].detail)
+            self._deaths = deque(death for death in self._deaths if death.end is not End.UNBEGUN)
         while self._deaths:
             death = self._deaths[0]
-            if death.end is End.UNBEGUN:
-                lifecycle.give_back([death.held.key], reason=death.detail)
-            elif death.end is not End.LOST:
+            if death.end is not End.LOST:
                 _fail(death)
             elif death.held.key not in self._stops:
                 lifecycle.lose(*death.held.key, reason=death.detail)

@@ -188,25 +188,35 @@ def settle(done: Sequence[Done], worker: str) -> None:
     What it refuses to write of one takes no other with it; that one is lost when its lease ends.
     """
     together = [it for it in done if not it.goes_alone]
-    for it in [it for it in done if it.goes_alone] if _told(together, worker) else done:
-        _told([it], worker)
+    left = [it for it in done if it.goes_alone]
+    if len(together) > 1:
+        together = _left(together, lambda: lifecycle.end_together([it.finish for it in together]))
+    for it in [*together, *left]:
+        _settle_alone(it, worker)
 
 
-def _told(done: Sequence[Done], worker: str) -> bool:
+def _left(done: Sequence[Done], tell: Callable[[], list[Finish]]) -> list[Done]:
+    """Those whose end is still to be told: stale ones, those with dependants, or all, if one of them is refused."""
     try:
-        with_patience(lambda: _tell(done, worker), FINISH_PATIENCE_SEC)
+        # Given up: Postgres was away for so long that their leases have decided.
+        left = with_patience(tell, FINISH_PATIENCE_SEC) or []
     except DatabaseError:
-        logger.exception("how %d attempts ended cannot be written", len(done))
-        return False
-    return True
+        logger.exception("%d attempts could not be ended together", len(done))
+        return list(done)
+    return [it for it in done if it.finish in left]
 
 
-def _tell(done: Sequence[Done], worker: str) -> None:
-    if done and done[0].ending.spawn is not None:
-        accepted = [_spawn(done[0], done[0].ending.spawn)]
-    else:
-        accepted = lifecycle.end_all([it.finish for it in done])
-    _note_stale(done, accepted, worker)
+def _settle_alone(done: Done, worker: str) -> None:
+    try:
+        accepted = with_patience(lambda: _tell(done), FINISH_PATIENCE_SEC)
+        if accepted is False:
+            with_patience(lambda: _note_stale(done, worker), CLAIM_PATIENCE_SEC)
+    except DatabaseError:
+        logger.exception("how job %s ended cannot be written", done.claim.id)
+
+
+def _tell(done: Done) -> bool:
+    return lifecycle.end(done.finish) if done.ending.spawn is None else _spawn(done, done.ending.spawn)
 
 
 def _spawn(done: Done, wanted: Spawn) -> bool:
@@ -224,7 +234,7 @@ def turn_over(done: Sequence[Done], wanted: Sequence[Claimable]) -> list[Claim] 
     if any(it.goes_alone for it in done):
         return None
     try:
-        accepted, claimed = lifecycle.turn_over([it.finish for it in done], wanted)
+        left, claims = lifecycle.turn_over([it.finish for it in done], wanted)
     except DATABASE_AWAY as error:
         logger.warning("the database is away: %s", error)
         connection.close()
@@ -232,8 +242,10 @@ def turn_over(done: Sequence[Done], wanted: Sequence[Claimable]) -> list[Claim] 
     except DatabaseError as error:
         logger.warning("not ended and claimed together: %s", error)
         return None
-    with_patience(lambda: _note_stale(done, accepted, wanted[0].worker), CLAIM_PATIENCE_SEC)
-    return _with_all_children(claimed, wanted[0].worker)
+    for it in done:
+        if it.finish in left:
+            _settle_alone(it, wanted[0].worker)
+    return _with_all_children(claims, wanted[0].worker)
 
 
 def _end_of(done: Done) -> Finish:
@@ -251,10 +263,9 @@ def _end_of(done: Done) -> Finish:
     )  # fmt: skip
 
 
-def _note_stale(done: Sequence[Done], accepted: Sequence[bool], worker: str) -> None:
-    for it in [it for it, ok in zip(done, accepted, strict=True) if not ok]:
-        meta = {"attempt": it.claim.fence, "worker": worker, "outcome": it.ending.outcome}
-        lifecycle.append_logs(it.claim.id, [("warn", "Stale attempt ignored", meta)])
+def _note_stale(done: Done, worker: str) -> None:
+    meta = {"attempt": done.claim.fence, "worker": worker, "outcome": done.ending.outcome}
+    lifecycle.append_logs(done.claim.id, [("warn", "Stale attempt ignored", meta)])
 
 
 def with_patience(step: Callable[[], T], patience_sec: float) -> T | None:

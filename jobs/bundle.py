@@ -26,6 +26,7 @@ logger = logging.getLogger("jobs.bundle")
 
 PATIENCE_SEC = 0.25
 """How long a bundle may take until it is taken apart."""
+NOT_SHORT = "a job before it in its message takes longer than a short one"
 LOOK_SEC = 0.05
 IDLE_SEC = 1.0
 
@@ -36,16 +37,16 @@ class Bundle:
     def __init__(self, claims: Sequence[Claim], worker: str, *, since: float) -> None:
         self._worker = worker
         self._pending, self._done = deque(claims), list[Done]()
-        self._lock = threading.Lock()
+        self._lock, self._telling = threading.Lock(), threading.Lock()
         self._first = claims[0]
         self.due_at = time.monotonic() + PATIENCE_SEC
-        self._begin_until = since + load().lease_sec / 2
+        self._begin_until = min(self.due_at, since + load().lease_sec / 2)
 
     def next(self) -> Claim | None:
         """The next one to run.
 
-        None: there is none, or this process stood still for so long that somebody else may hold them by now. The agent
-        keeps only the lease of what runs, and so that of the first.
+        None: there is none, or it is time to take the bundle apart. If this process stood still for long, somebody else
+        may hold them by now: the agent keeps only the lease of what runs, and so that of the first.
         """
         with self._lock:
             if not self._pending:
@@ -65,16 +66,23 @@ class Bundle:
             return done
 
     def take_apart(self) -> None:
-        """Tell the ends that there are, and give back what has not begun. What runs now goes on."""
-        with self._lock:
-            pending, self._pending = self._pending, deque()
-        if done := self.take_done():
-            attempts.settle(done, self._worker)
-            attempts.make_room(it.claim for it in done)
-        if pending:
-            keys = [(claim.id, claim.fence) for claim in pending]
-            reason = "the job before it in its message takes longer than a short one"
-            attempts.with_patience(lambda: lifecycle.give_back(keys, reason=reason), attempts.CLAIM_PATIENCE_SEC)
+        """Give back what has not begun, and tell the ends that there are. What runs now goes on.
+
+        Returns when that is done, whoever of the two threads does it.
+        """
+        with self._telling:
+            with self._lock:
+                pending, self._pending = self._pending, deque()
+            try:
+                if pending:
+                    keys = [(claim.id, claim.fence) for claim in pending]
+                    attempts.with_patience(
+                        lambda: lifecycle.give_back(keys, reason=NOT_SHORT), attempts.CLAIM_PATIENCE_SEC
+                    )
+            finally:
+                if done := self.take_done():
+                    attempts.settle(done, self._worker)
+                    attempts.make_room(it.claim for it in done)
 
 
 class _Watch:

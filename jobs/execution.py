@@ -90,7 +90,14 @@ def run_attempts(messages: Iterable[Sequence[Claimable]], *, slots: Slots | None
 
 def _claim(wanted: Sequence[Claimable], slots: Slots) -> list[Claim]:
     slots.take_all([(it.id, it.fence + 1) for it in wanted])
-    return attempts.claim_all(wanted)
+    return _had(attempts.claim_all(wanted), wanted, slots)
+
+
+def _had(claims: list[Claim], wanted: Sequence[Claimable], slots: Slots) -> list[Claim]:
+    """What was not to be had is somebody else's, and not this process's to lose."""
+    if len(claims) < len(wanted):
+        slots.take_all([(claim.id, claim.fence) for claim in claims])
+    return claims
 
 
 def _turn_over(done: Sequence[Done], wanted: Sequence[Claimable], slots: Slots) -> list[Claim]:
@@ -99,7 +106,7 @@ def _turn_over(done: Sequence[Done], wanted: Sequence[Claimable], slots: Slots) 
     claims = attempts.turn_over(done, wanted)
     if claims is not None:
         attempts.make_room(it.claim for it in done)
-        return claims
+        return _had(claims, wanted, slots)
     slots.take_all([(it.claim.id, it.claim.fence) for it in done])
     slots.take(done[-1].claim.id, done[-1].claim.fence)
     _settle(done, wanted[0].worker)

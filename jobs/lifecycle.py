@@ -95,28 +95,28 @@ def give_back(attempts: Sequence[tuple[uuid.UUID, int]], *, reason: str) -> int:
 
 def end(how: Finish) -> bool:
     """End a running attempt. False for a stale one."""
-    return end_all([how])[0]
-
-
-def end_all(ends: Sequence[Finish]) -> list[bool]:
-    """`end` each of these attempts, in one commit but for those that others depend on."""
-    return _accepted(ends, rows("end_attempts", end_params(ends, alone=True)))
-
-
-def _accepted(ends: Sequence[Finish], ended: list[dict[str, Any]]) -> list[bool]:
-    """What has come of ends told with `alone`. Nearly all jobs have no dependants: for them that was all of it."""
-    _after_end(ended)
-    told = {row["id"] for row in ended}
-    return [how.job_id in told or _end_with_dependants(how) for how in ends]
-
-
-def _end_with_dependants(how: Finish) -> bool:
+    if not end_together([how]):
+        return True
     with transaction.atomic():
         ended = rows("end_attempts", end_params([how], alone=False))
         if ended and ended[0]["status"] != Status.QUEUED:
             _settle_dependants(how.job_id, Status(ended[0]["status"]))
     _after_end(ended)
     return bool(ended)
+
+
+def end_together(ends: Sequence[Finish]) -> list[Finish]:
+    """End those of these attempts whose job nobody depends on, in one commit; nearly all are such.
+
+    Returns the others: stale ones, and those that are `end`'s.
+    """
+    return _left(ends, rows("end_attempts", end_params(ends, alone=True)))
+
+
+def _left(ends: Sequence[Finish], ended: list[dict[str, Any]]) -> list[Finish]:
+    _after_end(ended)
+    told = {row["id"] for row in ended}
+    return [how for how in ends if how.job_id not in told]
 
 
 def _ending(terms: Callable[P, Finish]) -> Callable[P, bool]:
@@ -130,13 +130,10 @@ def _ending(terms: Callable[P, Finish]) -> Callable[P, bool]:
 succeed, fail, lose = _ending(Finish.success), _ending(Finish.failure), _ending(Finish.loss)
 
 
-def turn_over(ends: Sequence[Finish], wanted: Sequence[Claimable]) -> tuple[list[bool], list[Claim]]:
-    """`end` attempts and `claim` the next ones: one round trip and, for jobs without dependants, one commit.
-
-    Neither depends on the other: which attempts were stale, which of the next were to be had.
-    """
+def turn_over(ends: Sequence[Finish], wanted: Sequence[Claimable]) -> tuple[list[Finish], list[Claim]]:
+    """`end_together` and `claim_all` in one round trip and one commit. Neither depends on the other."""
     ended, claimed = rows_together(("end_attempts", end_params(ends, alone=True)), ("claim", claim_params(wanted)))
-    return _accepted(ends, ended), _claimed(wanted, claimed)
+    return _left(ends, ended), _claimed(wanted, claimed)
 
 
 def _after_end(ended: Sequence[dict[str, Any]]) -> None:

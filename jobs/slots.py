@@ -106,7 +106,9 @@ class Slots:
 
     def take_all(self, attempts: Sequence[tuple[uuid.UUID, int]]) -> None:
         """This process has these attempts (job, number), and the first one is its turn. Called before the claim."""
-        if self._mine is not None:
+        if not attempts:
+            self.clear()
+        elif self._mine is not None:
             if len(attempts) > 1 or self._has_bundle:
                 members = attempts if len(attempts) > 1 else ()
                 self._write(self._mine + _BUNDLE_AT, _bundle_record(members))

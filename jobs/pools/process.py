@@ -100,9 +100,8 @@ class ProcessPool:
 
     def bury(self, death: Death) -> None:
         """Kill what the attempt started, wherever it is, and free the slot."""
-        if death.end is not End.UNBEGUN:
-            processes.kill_adopted()
-            processes.kill_marked(cookie(self._node, *death.held.key))
+        processes.kill_adopted()
+        processes.kill_marked(cookie(self._node, *death.held.key))
         self.slots.leave(death.held.pid)
 
 

@@ -63,7 +63,7 @@ waiting AS (
 ),
 grp AS MATERIALIZED (
     SELECT
-        waiting.type, waiting.key, CASE WHEN waiting.short THEN 1 ELSE %(short_per_place)s::int END AS weight,
+        waiting.type, waiting.key,
         sum(COALESCE(active.n, 0)) OVER (PARTITION BY waiting.key) AS taken_by_key,
         LEAST(
             CASE WHEN waiting.short THEN rule.room ELSE ceil(rule.room::float8 / %(short_per_place)s::int)::int END,
@@ -95,11 +95,12 @@ share AS MATERIALIZED (
 ),
 candidate AS (
     SELECT
-        job.id, job.turn_at, grp.type, grp.type_room, grp.weight,
+        job.id, job.turn_at, grp.type, grp.type_room,
+        CASE WHEN job.short THEN 1 ELSE %(short_per_place)s::int END AS weight,
         floor(EXTRACT(EPOCH FROM now() - job.turn_at) / %(ageing_sec)s::float8) AS priority_with_age,
         grp.taken_by_key + row_number() OVER (PARTITION BY grp.key ORDER BY job.turn_at, job.id) AS turn
     FROM grp CROSS JOIN share CROSS JOIN LATERAL (
-        SELECT j.id, j.turn_at FROM jobs_job AS j
+        SELECT j.id, j.turn_at, j.short FROM jobs_job AS j
         WHERE j.queue = %(queue)s::text AND j.pool = %(pool)s::text AND j.type = grp.type AND j.concurrency_key = grp.key
             AND j.status = 'queued' AND j.published_at IS NULL AND j.waiting_on = 0
             AND j.available_at <= now() AND (j.expires_at IS NULL OR j.fence > 0 OR j.expires_at > now())
@@ -135,6 +136,8 @@ published AS (
     UPDATE jobs_job SET published_at = clock_timestamp()
     WHERE jobs_job.id = ANY (ARRAY(SELECT id FROM free))
     RETURNING
-        jobs_job.id, jobs_job.queue, jobs_job.pool, jobs_job.fence, jobs_job.priority, jobs_job.timeout_sec, jobs_job.short
+        jobs_job.id, jobs_job.queue, jobs_job.pool, jobs_job.fence, jobs_job.priority, jobs_job.timeout_sec,
+        -- One that has cost a worker shares its message with nobody: it may cost another.
+        jobs_job.short AND jobs_job.worker_losses = 0 AS short
 )
 SELECT published.*, rule.slots FROM published JOIN chosen USING (id) CROSS JOIN rule ORDER BY chosen.nth

@@ -4,7 +4,7 @@
 began AS MATERIALIZED (
     SELECT date_trunc('minute', a.started_at) AS minute, j.type, j.queue, a.waited_ms
     FROM jobs_attempt AS a JOIN jobs_job AS j ON j.id = a.job_id
-    WHERE a.started_at >= (SELECT since FROM span) AND a.started_at < (SELECT until FROM span)
+    WHERE a.started_at >= (SELECT since FROM span) AND a.started_at < (SELECT until FROM span) AND a.outcome <> 'unbegun'
 ),
 ended AS MATERIALIZED (
     SELECT
@@ -12,7 +12,7 @@ ended AS MATERIALIZED (
         (EXTRACT(EPOCH FROM a.ended_at - j.created_at) * 1000)::bigint AS total_ms,
         a.outcome IN ('failed', 'timed_out', 'lost') AND NOT a.retried AS failed
     FROM jobs_attempt AS a JOIN jobs_job AS j ON j.id = a.job_id
-    WHERE a.ended_at >= (SELECT since FROM span) AND a.ended_at < (SELECT until FROM span)
+    WHERE a.ended_at >= (SELECT since FROM span) AND a.ended_at < (SELECT until FROM span) AND a.outcome <> 'unbegun'
 ),
 made AS MATERIALIZED (
     SELECT

@@ -80,7 +80,7 @@ def test_nor_does_a_bundle_of_short_jobs(finished: None) -> None:
     with captured(as_if_large=True) as plans:
         claims = lifecycle.claim_all(first)
         _, following = lifecycle.turn_over(ends(claims), second)
-        lifecycle.end_all(ends(following))
+        lifecycle.end_together(ends(following))
         lifecycle.give_back([(claim.id, claim.fence) for claim in lifecycle.claim_all(third)], reason="bench")
 
     for plan in plans:
