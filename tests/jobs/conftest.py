@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 import redis as redis_py
+from django.db import connection
 
-from jobs.models import Node
+from jobs import bundle
+from jobs.handlers import registry
+from jobs.models import Job, Node
 from rauskuclaw import redis
 from rauskuclaw.config import load
 from rauskuclaw.wire import KEY_PREFIX, job_queue, redis_keys
 from tests.conftest import NODE
+from tests.jobs.bundles import Action, Make, Short
 
 
 @pytest.fixture
@@ -49,3 +53,35 @@ def make_node(db: None) -> Callable[..., Node]:
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing takes a bundle apart but what a test does for it (`overdue`), however slow this machine is."""
+    monkeypatch.setattr(bundle, "PATIENCE_SEC", 3600.0)
+
+
+@pytest.fixture
+def make_short(make_type: Any, make_job: Any, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A short job, and what its handler does."""
+    monkeypatch.setitem(registry.installed(), Short.id, Short())
+    monkeypatch.setattr(Short, "actions", {})
+    make_type("test.short", handler=Short.id)
+
+    def once(action: Action | None = None, **fields: Any) -> Job:
+        job: Job = make_job("test.short", **fields)
+        if action is not None:
+            Short.actions[job.id] = action
+        return job
+
+    return once
+
+
+@pytest.fixture
+def refused() -> Iterator[dict[str, str]]:
+    """A result that Postgres does not take."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs_job ADD CONSTRAINT of_a_test CHECK (result->>'refuse' IS NULL)")
+    yield {"refuse": "me"}
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs_job DROP CONSTRAINT of_a_test")
