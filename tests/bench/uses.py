@@ -36,7 +36,7 @@ class Uses:
     """All uses. Makes its own living jobs; needs finished ones to be there (tests/bench/history.py)."""
 
     def __init__(self, *, repeats: int) -> None:
-        JobType.objects.get_or_create(name=TYPE, defaults={"handler": "test:noop"})
+        JobType.objects.get_or_create(name=TYPE, defaults={"handler": "test:stubborn"})
         self._published = iter(self._make(repeats + 20))
         self._running = iter([self._claimed(job_id) for job_id in self._make(2 * repeats + 20)])
         self._logged = self._claimed(self._make(1)[0])
