@@ -247,7 +247,8 @@ CONTENDERS: dict[str, Contender] = {
             worker=CELERY_WORKER, submitter=own_python("-m", f"{PEERS}.celery_app"),
         ),
         OursContender(
-            "rauskuclaw", "RauskuClaw, Python API", "the whole stack of `make up`; `submit`, and `submit_batch` of 500",
+            "rauskuclaw", "RauskuClaw, Python API", "the whole stack of `make up`; `submit`, and `submit_batch` of 500;"
+            " the handler says that it is short",
             submitter=own_python("-m", f"{PEERS}.ours"),
         ),
         CeleryOverHttp(
