@@ -28,6 +28,7 @@ PATIENCE_SEC = 0.25
 """How long a bundle may take until it is taken apart."""
 NOT_SHORT = "a job before it in its message takes longer than a short one"
 LOOK_SEC = 0.05
+"""From one look of the watch to the next. Waking it for each bundle would cost more than most bundles take."""
 IDLE_SEC = 1.0
 
 

@@ -189,7 +189,7 @@ class Slots:
             both = self._memory[at : at + size + 4]
             if zlib.crc32(both[:size]).to_bytes(4, "little") == both[size:]:
                 return both[:size]
-            time.sleep(0.0001)
+            time.sleep(0.0001)  # its writer is in the middle of it
         return None  # the writer died in the middle: what it ran is found by its lease
 
 

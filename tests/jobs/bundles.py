@@ -1,13 +1,17 @@
-"""Short jobs for tests, run in one message."""
+"""Jobs whose handler does what a test says, and short ones of that kind, run in one message."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import psycopg
+import pytest
+from django.db import connection
 from pydantic import BaseModel
 
 from jobs import attempts, bundle, execution
+from jobs.handlers import registry
 from jobs.handlers.base import Handler, JobContext
 from jobs.models import Attempt, Job, JobLog
 from jobs.slots import Slots
@@ -22,11 +26,10 @@ class Nothing(BaseModel):
     """Input and output."""
 
 
-class Short(Handler[Nothing, Nothing]):
+class ByName(Handler[Nothing, Nothing]):
     """Does what the test says of this job."""
 
-    id = "test:short"
-    short = True
+    id = "test:by-name"
     Input = Nothing
     Output = Nothing
     actions: ClassVar[dict[Any, Action]] = {}
@@ -36,7 +39,41 @@ class Short(Handler[Nothing, Nothing]):
         return Nothing() if action is None else action(ctx)
 
 
+class Short(ByName):
+    """The same, and short."""
+
+    id = "test:short"
+    short = True
+
+
 Make = Callable[..., Job]
+
+
+def maker(of: type[ByName], make_type: Any, make_job: Any, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes a job, and takes what its handler does."""
+    monkeypatch.setitem(registry.installed(), of.id, of())
+    monkeypatch.setattr(of, "actions", {})
+    name = of.id.replace(":", ".")
+    make_type(name, handler=of.id)
+
+    def once(action: Action | None = None, **fields: Any) -> Job:
+        job: Job = make_job(name, **fields)
+        if action is not None:
+            of.actions[job.id] = action
+        return job
+
+    return once
+
+
+def lose_connection(_: JobContext[Any]) -> Nothing:
+    """The handler's process has no connection to Postgres any more, and does not know it yet."""
+    there = connection.settings_dict
+    with psycopg.connect(
+        host=there["HOST"], port=there["PORT"], user=there["USER"], password=there["PASSWORD"],
+        dbname=there["NAME"], autocommit=True,
+    ) as other:  # fmt: skip
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.connection.info.backend_pid])
+    return Nothing()
 
 
 def wanted(job: Job) -> Claimable:

@@ -8,13 +8,12 @@ import redis as redis_py
 from django.db import connection
 
 from jobs import bundle
-from jobs.handlers import registry
-from jobs.models import Job, Node
+from jobs.models import Node
 from rauskuclaw import redis
 from rauskuclaw.config import load
 from rauskuclaw.wire import KEY_PREFIX, job_queue, redis_keys
 from tests.conftest import NODE
-from tests.jobs.bundles import Action, Make, Short
+from tests.jobs.bundles import Make, Short, maker
 
 
 @pytest.fixture
@@ -64,17 +63,7 @@ def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def make_short(make_type: Any, make_job: Any, monkeypatch: pytest.MonkeyPatch) -> Make:
     """A short job, and what its handler does."""
-    monkeypatch.setitem(registry.installed(), Short.id, Short())
-    monkeypatch.setattr(Short, "actions", {})
-    make_type("test.short", handler=Short.id)
-
-    def once(action: Action | None = None, **fields: Any) -> Job:
-        job: Job = make_job("test.short", **fields)
-        if action is not None:
-            Short.actions[job.id] = action
-        return job
-
-    return once
+    return maker(Short, make_type, make_job, monkeypatch)
 
 
 @pytest.fixture

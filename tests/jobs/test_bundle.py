@@ -7,7 +7,6 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -18,7 +17,21 @@ from jobs.models import Attempt, CallbackDelivery, Job, LargeResult, Outcome
 from rauskuclaw import errors
 from rauskuclaw.config import load
 from tests.conftest import WORKER, error_of
-from tests.jobs.bundles import Action, Make, Nothing, fail, log, now, outcomes, overdue, run, settled, states, wanted
+from tests.jobs.bundles import (
+    Action,
+    Make,
+    Nothing,
+    fail,
+    log,
+    lose_connection,
+    now,
+    outcomes,
+    overdue,
+    run,
+    settled,
+    states,
+    wanted,
+)
 from tests.running import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wire", "unwatched")]
@@ -242,16 +255,7 @@ def test_a_result_that_postgres_refuses_takes_no_other_with_it(
 
 
 def test_a_connection_lost_in_the_middle_costs_none(make_short: Make) -> None:
-    def cut(_: JobContext[Any]) -> Nothing:
-        there = connection.settings_dict
-        with psycopg.connect(
-            host=there["HOST"], port=there["PORT"], user=there["USER"], password=there["PASSWORD"],
-            dbname=there["NAME"], autocommit=True,
-        ) as other:  # fmt: skip
-            other.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.connection.info.backend_pid])
-        return Nothing()
-
-    first, second = [make_short(), make_short(cut), make_short()], [make_short(), make_short()]
+    first, second = [make_short(), make_short(lose_connection), make_short()], [make_short(), make_short()]
 
     execution.run_attempts([[wanted(job) for job in jobs] for jobs in (first, second)])
 

@@ -36,6 +36,20 @@ from tests.jobs.bundles import (
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wire", "unwatched")]
 
 
+@pytest.fixture
+def away_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres goes away where a job's dependants are to be settled, the first time."""
+    real, broken = lifecycle._settle_dependants, [True]
+
+    def away(*args: Any) -> None:
+        if broken:
+            broken.pop()
+            raise OperationalError("away")
+        real(*args)
+
+    monkeypatch.setattr(lifecycle, "_settle_dependants", away)
+
+
 def test_a_cancel_that_comes_before_its_turn_stops_it_when_it_runs(make_short: Make, monkeypatch: Any) -> None:
     """The agent hears the cancel of a pending one; when its turn comes it is to be stopped at once."""
     pool = ProcessPool(NODE, 1)
@@ -73,35 +87,19 @@ def test_an_end_that_postgres_refuses_leaves_the_next_claims_alone(make_short: M
 
 
 def test_a_database_that_goes_away_before_the_dependants_leaves_the_next_claims_alone(
-    make_short: Make, monkeypatch: Any
+    make_short: Make, away_once: None
 ) -> None:
     first = make_short()
     make_short(input={"depends_on": [str(first.id)]})
     following = [make_short(max_attempts=1), make_short(max_attempts=1)]
-    real, broken = lifecycle._settle_dependants, [True]
-
-    def away(*args: Any) -> None:
-        if broken.pop() if broken else False:
-            raise OperationalError("away")
-        real(*args)
-
-    monkeypatch.setattr(lifecycle, "_settle_dependants", away)
     execution.run_attempts([[wanted(first), wanted(make_short())], [wanted(job) for job in following]])
 
     assert states(first, *following) == ["succeeded"] * 3
 
 
-def test_what_was_told_is_not_told_again_as_stale(make_short: Make, monkeypatch: Any) -> None:
+def test_what_was_told_is_not_told_again_as_stale(make_short: Make, away_once: None) -> None:
     first, plain = make_short(), make_short()
     make_short(input={"depends_on": [str(first.id)]})
-    real, broken = lifecycle._settle_dependants, [True]
-
-    def away(*args: Any) -> None:
-        if broken.pop() if broken else False:
-            raise OperationalError("away")
-        real(*args)
-
-    monkeypatch.setattr(lifecycle, "_settle_dependants", away)
     assert run(first, plain) == ["succeeded"] * 2
     assert "Stale attempt ignored" not in log(plain)
 

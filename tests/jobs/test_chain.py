@@ -4,61 +4,28 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from pydantic import BaseModel
 
 from jobs import attempts, execution, lifecycle
-from jobs.handlers import registry
-from jobs.handlers.base import Child, Handler, JobContext
+from jobs.handlers.base import Child, JobContext
 from jobs.models import Attempt, Job, JobLog, Status
 from jobs.slots import Slots
 from jobs.sql import rows, rows_together
 from jobs.transitions import Claim, Claimable, Finish, claim_params, end_params
 from tests.conftest import WORKER
+from tests.jobs.bundles import ByName, Make, Nothing, lose_connection, maker
 
 pytestmark = pytest.mark.django_db(transaction=True)
-Action = Callable[[JobContext[Any]], Any]
-
-
-class Nothing(BaseModel):
-    """Input and output."""
-
-
-class ByName(Handler[Nothing, Nothing]):
-    """Does what the test says of this job."""
-
-    id = "test:by-name"
-    Input = Nothing
-    Output = Nothing
-    actions: ClassVar[dict[uuid.UUID, Action]] = {}
-
-    def run(self, ctx: JobContext[Nothing]) -> Any:
-        action = self.actions.get(ctx.job_id)
-        return Nothing() if action is None else action(ctx)
-
-
-Make = Callable[..., Job]
 
 
 @pytest.fixture
 def make(make_type: Any, make_job: Any, monkeypatch: pytest.MonkeyPatch) -> Make:
     """A job, and what its handler does."""
-    monkeypatch.setitem(registry.installed(), "test:by-name", ByName())
-    monkeypatch.setattr(ByName, "actions", {})
-    make_type("test.by-name", handler="test:by-name")
-
-    def once(action: Action | None = None, **fields: Any) -> Job:
-        job: Job = make_job("test.by-name", **fields)
-        if action is not None:
-            ByName.actions[job.id] = action
-        return job
-
-    return once
+    return maker(ByName, make_type, make_job, monkeypatch)
 
 
 def chain(*jobs: Job, slots: Slots | None = None) -> list[str]:
@@ -183,17 +150,7 @@ def test_a_result_that_cannot_be_stored_takes_nobody_with_it(make: Make) -> None
 
 
 def test_a_connection_lost_meanwhile_costs_neither(make: Make) -> None:
-    def cut(_: JobContext[Any]) -> Nothing:
-        there = connection.settings_dict
-        with psycopg.connect(
-            host=there["HOST"], port=there["PORT"], user=there["USER"], password=there["PASSWORD"],
-            dbname=there["NAME"], autocommit=True,
-        ) as other:  # fmt: skip
-            pid = connection.connection.info.backend_pid
-            other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-        return Nothing()
-
-    jobs = [make(cut), make(), make()]
+    jobs = [make(lose_connection), make(), make()]
 
     assert chain(*jobs) == ["succeeded"] * 3
     assert list(Attempt.objects.values_list("outcome", flat=True)) == ["succeeded"] * 3
