@@ -35,7 +35,7 @@ line_up AS MATERIALIZED (
     -- The one queue and pool of them all. What the statement reads is from before its own UPDATE.
     SELECT
         (
-            SELECT COALESCE(sum(CASE WHEN w.short THEN 1 ELSE %(short_per_place)s::int END), 0) FROM jobs_job AS w
+            SELECT COALESCE(sum({{weight}}), 0) FROM jobs_job AS w
             WHERE w.queue = its.queue AND w.pool = its.pool AND w.status = 'queued' AND w.published_at IS NOT NULL
         ) - its.claimed_now AS left_in_window,
         EXISTS (
@@ -44,7 +44,7 @@ line_up AS MATERIALIZED (
                 AND b.waiting_on = 0 AND b.available_at <= now()
         ) AS has_backlog
     FROM (
-        SELECT queue, pool, sum(CASE WHEN short THEN 1 ELSE %(short_per_place)s::int END) AS claimed_now
+        SELECT queue, pool, sum({{weight}}) AS claimed_now
         FROM claimed GROUP BY queue, pool LIMIT 1
     ) AS its
 )

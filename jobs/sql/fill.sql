@@ -16,7 +16,7 @@ WITH RECURSIVE active AS MATERIALIZED (
         count(*) FILTER (WHERE status = 'queued')::int AS published,
         count(*) FILTER (WHERE queue = %(queue)s::text)::int AS of_queue,
         COALESCE(
-            sum(CASE WHEN short THEN 1 ELSE %(short_per_place)s::int END)
+            sum({{weight}})
                 FILTER (WHERE queue = %(queue)s::text AND pool = %(pool)s::text AND status = 'queued'), 0
         )::int AS in_window
     FROM jobs_job
@@ -96,7 +96,7 @@ share AS MATERIALIZED (
 candidate AS (
     SELECT
         job.id, job.turn_at, grp.type, grp.type_room,
-        CASE WHEN job.short THEN 1 ELSE %(short_per_place)s::int END AS weight,
+        {{weight}} AS weight,
         floor(EXTRACT(EPOCH FROM now() - job.turn_at) / %(ageing_sec)s::float8) AS priority_with_age,
         grp.taken_by_key + row_number() OVER (PARTITION BY grp.key ORDER BY job.turn_at, job.id) AS turn
     FROM grp CROSS JOIN share CROSS JOIN LATERAL (
